@@ -205,14 +205,15 @@ fn literal_tolerances_stand_in_one_table() {
         .filter(|(name, _)| name.starts_with("tests/tests/") && !name.ends_with("tidy.rs"))
         .flat_map(|(name, text)| {
             let literal = |line: &str| {
-                let after = |at: usize| line[at + 3..].chars().next().is_some_and(|c| c.is_ascii_digit());
-                let before = |at: usize| line[..at].ends_with(|c: char| c.is_ascii_digit());
-                line.match_indices("e-").any(|(at, _)| before(at) && at + 3 <= line.len() && !after(at))
+                line.match_indices("e-").any(|(at, _)| {
+                    line[..at].ends_with(|c: char| c.is_ascii_digit())
+                        && line[at + 2..].starts_with(|c: char| c.is_ascii_digit())
+                })
             };
             let found: Vec<_> = text
                 .lines()
                 .enumerate()
-                .filter(|(_, line)| line.contains("tolerance") && literal(line))
+                .filter(|(_, line)| line.contains("assert") && literal(line))
                 .map(|(at, line)| format!("{name}:{}: {}", at + 1, line.trim()))
                 .collect();
             found
