@@ -1,0 +1,24 @@
+//! The training engine, the same for every task: optimizer, schedule, checkpoints, and what a run leaves behind.
+
+pub mod params;
+mod values;
+
+pub mod groups;
+pub mod schedule;
+
+pub mod clip;
+
+pub mod adamw;
+
+pub mod atomic_file;
+pub mod checkpoint;
+pub mod run_folder;
+
+pub mod metrics_file;
+pub mod step_log;
+pub mod tensorboard;
+
+pub mod curves;
+pub mod progress;
+
+pub mod trainer;

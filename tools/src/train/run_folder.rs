@@ -1,0 +1,133 @@
+//! The folder of one run: which files it holds, and that no run overwrites another.
+//!
+//! ```text
+//! recipe.toml               the resolved recipe
+//! log.jsonl                 one object a step
+//! metrics.json              every evaluation, and the best
+//! curves.png                losses, learning rate and metrics over the steps
+//! checkpoints/last.safetensors, best.safetensors
+//! tensorboard/              event files
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::train::atomic_file;
+
+/// Whether a folder is expected to be new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A run that starts here; one that is there already is an error.
+    Fresh,
+    /// Goes on from the last checkpoint if there is one, else starts.
+    Resume,
+}
+
+/// The folder of a run, locked against a second process until it is dropped.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    start: Start,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Creates the folder, or with [`Start::Resume`] enters it.
+    ///
+    /// # Errors
+    /// If a run is there and `start` is [`Start::Fresh`]; if its recipe is another one; if another process trains
+    /// in it; if it cannot be created.
+    pub fn open(path: &Path, recipe: &str, start: Start) -> Result<Self> {
+        let name = path.display();
+        let recipe_path = path.join("recipe.toml");
+        let exists = recipe_path.exists();
+        if exists && start == Start::Fresh {
+            bail!(
+                "{name} already holds a run; go on with it by --resume, or choose another folder (or remove this \
+                 one) to start afresh"
+            );
+        }
+        fs::create_dir_all(path.join("checkpoints")).with_context(|| format!("run folder {name}"))?;
+        let lock = File::create(path.join(".lock")).with_context(|| format!("run folder {name}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!("{name} is in use: another process is training in it"),
+            // Some network file systems have no locks; the run is then trusted to be alone.
+            Err(TryLockError::Error(_)) => {}
+        }
+        if exists {
+            let old = fs::read_to_string(&recipe_path).with_context(|| recipe_path.display().to_string())?;
+            same_recipe(&recipe_path, &old, recipe)?;
+        } else {
+            atomic_file::replace(&recipe_path, |file| Ok(file.write_all(recipe.as_bytes())?))?;
+        }
+        Ok(Self { path: path.to_owned(), start, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it was opened.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// The resolved recipe.
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    /// One object a step.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.jsonl")
+    }
+
+    /// Every evaluation, and the best.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.json")
+    }
+
+    /// The plot.
+    pub fn curves(&self) -> PathBuf {
+        self.path.join("curves.png")
+    }
+
+    /// The checkpoint that a resumed run goes on from.
+    pub fn last_checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoints/last.safetensors")
+    }
+
+    /// The model of the best evaluation.
+    pub fn best_checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoints/best.safetensors")
+    }
+
+    /// The folder of TensorBoard's event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+}
+
+/// A resumed run is only the same run under the same recipe.
+fn same_recipe(path: &Path, old: &str, new: &str) -> Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    let lines = || old.lines().map(Some).chain(std::iter::repeat(None));
+    let news = new.lines().map(Some).chain(std::iter::repeat(None));
+    let longest = old.lines().count().max(new.lines().count()).max(1);
+    let differing = lines().zip(news).take(longest).enumerate().find(|(_, (old, new))| old != new);
+    let (index, (old, new)) = differing.unwrap_or((0, (None, None)));
+    bail!(
+        "{} is not the recipe given: line {} is `{}`, given is `{}`; resume with the run's own recipe, or train into \
+         another folder",
+        path.display(),
+        index + 1,
+        old.unwrap_or(""),
+        new.unwrap_or("")
+    )
+}

@@ -1,0 +1,453 @@
+//! The training engine: from the losses of a micro-batch to an updated model, a line in the log, and a checkpoint.
+//!
+//! A run that was interrupted at any moment and resumed gives the same losses as one that was not, to the last bit on
+//! the CPU. Nothing random is carried from step to step: [`Trainer::begin_step`] seeds the device from the run's seed
+//! and the number of batches used, so a checkpoint needs no generator's state.
+//!
+//! ```text
+//! while !trainer.is_finished() {
+//!     for batch in loader.epoch(trainer.position().epoch, trainer.position().batches_in_epoch) {
+//!         let sampling_seed = trainer.begin_step();
+//!         let losses = trainer.model().losses(batch, sampling_seed);
+//!         trainer.step(losses, num_images)?;
+//!         (evaluate if due, then save if due)
+//!     }
+//!     trainer.finish_epoch()?;
+//!     (evaluate if due, then save if due)
+//! }
+//! let model = trainer.finish()?;
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, Transaction};
+
+use crate::train::adamw::AdamW;
+use crate::train::checkpoint::{self, Best, Checkpoint, Description, Position};
+use crate::train::clip::{Clipped, NormSquared, ParamGradients};
+use crate::train::curves;
+use crate::train::metrics_file::{Metrics, MetricsFile};
+use crate::train::params;
+use crate::train::progress::Progress;
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::schedule::Schedule;
+use crate::train::step_log::{self, StepLog, StepRecord};
+use crate::train::tensorboard::EventWriter;
+use crate::train::values::slice;
+
+/// How often something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// After every so many epochs.
+    Epochs(usize),
+    /// After every so many updates.
+    Steps(usize),
+}
+
+/// How a run goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerConfig {
+    /// What all seeds derive from.
+    pub seed: u64,
+    /// Length of the run.
+    pub epochs: usize,
+    /// Micro-batches averaged in an update. What is left at the end of an epoch makes a smaller update.
+    pub accumulation: usize,
+    /// Largest global norm of a gradient; none is no clipping.
+    pub clip_norm: Option<f64>,
+    /// When to evaluate; the end of the run is always one.
+    pub evaluate: Every,
+    /// When to save; the end of the run is always one.
+    pub checkpoint: Every,
+    /// The metric whose highest value decides which model is the best: `box/ap`.
+    pub best_metric: String,
+}
+
+/// What a trainer is made of, besides the model.
+#[derive(Debug)]
+pub struct TrainerParts {
+    /// A fresh optimizer for the model.
+    pub optimizer: AdamW,
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// Where the run writes.
+    pub run: RunFolder,
+    /// What checkpoints say of the model.
+    pub description: Description,
+    /// How the run goes.
+    pub config: TrainerConfig,
+    /// What a person sees.
+    pub progress: Progress,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Trainer<M: Module> {
+    /// Absent only while the optimizer holds it.
+    model: Option<M>,
+    device: Device,
+    parts: TrainerParts,
+    log: StepLog,
+    events: EventWriter,
+    metrics: MetricsFile,
+    position: Position,
+    pending: Pending,
+    is_seeded: bool,
+    step_began: Instant,
+    last_saved: Option<usize>,
+    last_evaluated: Option<usize>,
+}
+
+/// The micro-batches since the last update.
+#[derive(Debug, Default)]
+struct Pending {
+    gradients: ParamGradients,
+    losses: Vec<(&'static str, Tensor<1>)>,
+    batches: usize,
+    images: usize,
+}
+
+impl<M: Module> Trainer<M> {
+    /// Starts a run, or goes on from the run folder's last checkpoint if it was opened to [`Start::Resume`].
+    ///
+    /// # Errors
+    /// If the last checkpoint is damaged or of another model, or the folder cannot be written.
+    pub fn new(model: M, mut parts: TrainerParts) -> Result<Self> {
+        let device =
+            model.devices().first().cloned().ok_or_else(|| anyhow!("the model has no parameters"))?;
+        ensure!(parts.config.accumulation > 0, "accumulation is 0; possible: 1 and above");
+        let last = parts.run.last_checkpoint();
+        let (model, position) = if parts.run.start() == Start::Resume && last.exists() {
+            let mut checkpoint = Checkpoint::open(&last)?;
+            same_model(&last, &checkpoint.description, &parts.description)?;
+            let model = checkpoint.load_model(model)?;
+            checkpoint.load_optimizer(&mut parts.optimizer, &model, &device)?;
+            (model, checkpoint.position)
+        } else {
+            (model, Position::default())
+        };
+        let log = StepLog::open_after(&parts.run.log(), position.step)?;
+        let events = EventWriter::open_after(&parts.run.tensorboard(), position.step)?;
+        let metrics = MetricsFile::open_until(&parts.run.metrics(), position.step, position.best.clone())?;
+        if position.step > 0 {
+            parts.progress.say(&format!("resumed after step {} of {}", position.step, last.display()));
+        }
+        Ok(Self {
+            model: Some(model),
+            device,
+            parts,
+            log,
+            events,
+            metrics,
+            pending: Pending::default(),
+            is_seeded: false,
+            step_began: Instant::now(),
+            last_saved: None,
+            last_evaluated: None,
+            position,
+        })
+    }
+
+    /// The model as of the last update.
+    pub fn model(&self) -> &M {
+        match &self.model {
+            Some(model) => model,
+            None => unreachable!("an update gives the model back"),
+        }
+    }
+
+    /// Where the run stands: steps, epochs, and the batches of this epoch that need not be loaded again.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The run's folder.
+    pub fn run(&self) -> &RunFolder {
+        &self.parts.run
+    }
+
+    /// What a person sees, to say something between steps.
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.parts.progress
+    }
+
+    /// Whether all epochs are done.
+    pub fn is_finished(&self) -> bool {
+        self.position.epoch >= self.parts.config.epochs
+    }
+
+    /// Seeds the device for the coming micro-batch, and returns [`Trainer::sampling_seed`].
+    pub fn begin_step(&mut self) -> u64 {
+        self.device.seed(self.seed_for(Purpose::Device));
+        self.is_seeded = true;
+        self.sampling_seed()
+    }
+
+    /// The seed of whatever the coming micro-batch draws on the host, such as which boxes a detector samples.
+    pub fn sampling_seed(&self) -> u64 {
+        self.seed_for(Purpose::Sampling)
+    }
+
+    /// Takes the losses of a micro-batch through backward; after the last one of an update, updates the model.
+    ///
+    /// # Errors
+    /// If a loss or the gradient is not finite (the model then is as before the step, and saved), and if the log
+    /// cannot be written.
+    ///
+    /// # Panics
+    /// If [`Trainer::begin_step`] was not called for this micro-batch, or there is no loss.
+    pub fn step(&mut self, losses: Vec<(&'static str, Tensor<1>)>, images: usize) -> Result<()> {
+        assert!(self.is_seeded, "begin_step comes before the losses");
+        self.is_seeded = false;
+        let total = losses.iter().map(|(_, loss)| loss.clone()).reduce(|sum, loss| sum + loss);
+        let Some(total) = total else {
+            panic!("a step without losses");
+        };
+        let gradients = ParamGradients::collect(self.model(), total.backward());
+        self.pending.gradients.add(gradients);
+        // Without autodiff, so that the graph is freed before the next micro-batch.
+        self.pending.losses.extend(losses.into_iter().map(|(name, loss)| (name, loss.inner())));
+        self.pending.batches += 1;
+        self.pending.images += images;
+        if self.pending.batches == self.parts.config.accumulation { self.update() } else { Ok(()) }
+    }
+
+    /// Ends the epoch; micro-batches that were not enough for a whole update make a smaller one.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn finish_epoch(&mut self) -> Result<()> {
+        if self.pending.batches > 0 {
+            self.update()?;
+        }
+        self.position.epoch += 1;
+        self.position.batches_in_epoch = 0;
+        Ok(())
+    }
+
+    /// Whether to evaluate now.
+    pub fn evaluation_due(&self) -> bool {
+        self.last_evaluated != Some(self.position.step) && self.is_due(self.parts.config.evaluate)
+    }
+
+    /// Whether to save now. Where both are due evaluate first, so that the checkpoint knows the best metric.
+    pub fn checkpoint_due(&self) -> bool {
+        self.last_saved != Some(self.position.step) && self.is_due(self.parts.config.checkpoint)
+    }
+
+    /// Notes an evaluation of [`Trainer::model`]; the best one's model is kept. Returns whether this is the best.
+    ///
+    /// # Errors
+    /// If the metric that decides is not among them, or the disk is full, for example.
+    pub fn record_evaluation(&mut self, metrics: &Metrics) -> Result<bool> {
+        let Position { step, epoch, .. } = self.position;
+        let metric = &self.parts.config.best_metric;
+        let value = *metrics.get(metric).ok_or_else(|| {
+            let possible: Vec<&str> = metrics.keys().map(String::as_str).collect();
+            anyhow!(
+                "the best model is chosen by `{metric}`, which is not measured; possible: {}",
+                possible.join(", ")
+            )
+        })?;
+        let is_best = value.is_finite() && self.position.best.as_ref().is_none_or(|best| value > best.value);
+        if is_best {
+            self.position.best = Some(Best { metric: metric.clone(), value, step });
+            let path = self.parts.run.best_checkpoint();
+            checkpoint::save(&path, self.model(), None, &self.parts.description, &self.position)?;
+        }
+        self.metrics.add(step, epoch, metrics);
+        self.metrics.best = self.position.best.clone();
+        self.metrics.save(&self.parts.run.metrics())?;
+        let defined = metrics.iter().filter(|(_, value)| value.is_finite());
+        self.events.scalars(step, defined.map(|(name, &value)| (name.as_str(), value)))?;
+        self.last_evaluated = Some(step);
+        self.draw_curves();
+        Ok(is_best)
+    }
+
+    /// Saves the checkpoint that a resumed run goes on from.
+    ///
+    /// # Errors
+    /// If the disk is full, for example; the older checkpoint stays usable.
+    pub fn save(&mut self) -> Result<()> {
+        // First the log: it then holds every step that the checkpoint has done.
+        self.log.sync()?;
+        let path = self.parts.run.last_checkpoint();
+        let optimizer = Some(&self.parts.optimizer);
+        checkpoint::save(&path, self.model(), optimizer, &self.parts.description, &self.position)?;
+        self.last_saved = Some(self.position.step);
+        Ok(())
+    }
+
+    /// Ends the run: saves, draws the curves, and returns the model.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn finish(mut self) -> Result<M> {
+        self.save()?;
+        self.draw_curves();
+        self.parts.progress.finish();
+        match self.model {
+            Some(model) => Ok(model),
+            None => unreachable!("an update gives the model back"),
+        }
+    }
+
+    fn is_due(&self, every: Every) -> bool {
+        let Position { step, epoch, batches_in_epoch, .. } = self.position;
+        if self.pending.batches > 0 || step == 0 {
+            return false;
+        }
+        let regular = match every {
+            Every::Epochs(epochs) => batches_in_epoch == 0 && epoch.is_multiple_of(epochs),
+            Every::Steps(steps) => step.is_multiple_of(steps),
+        };
+        regular || self.is_finished()
+    }
+
+    fn seed_for(&self, purpose: Purpose) -> u64 {
+        let batch = self.position.batches + self.pending.batches as u64;
+        let seed = splitmix(self.parts.config.seed ^ purpose as u64);
+        splitmix(seed.wrapping_add(batch))
+    }
+
+    fn update(&mut self) -> Result<()> {
+        let Pending { gradients, losses, batches, images } = std::mem::take(&mut self.pending);
+        let (losses, norm_squared) = read_once(losses, gradients.norm_squared());
+        let clipped = Clipped::new(norm_squared, batches, self.parts.config.clip_norm);
+        if !clipped.norm.is_finite() || losses.iter().any(|(_, loss)| !loss.is_finite()) {
+            return self.stop_before_update(&losses, clipped.norm);
+        }
+        let mut means: BTreeMap<String, f64> = BTreeMap::new();
+        for (name, loss) in losses {
+            *means.entry(name.to_owned()).or_default() += f64::from(loss) / batches as f64;
+        }
+        let lr = self.parts.schedule.lr(self.position.step);
+        self.model =
+            self.model.take().map(|model| self.parts.optimizer.step(model, gradients, lr, clipped.scale));
+        self.position.step += 1;
+        self.position.batches += batches as u64;
+        self.position.batches_in_epoch += batches;
+        self.position.images += images as u64;
+
+        let seconds = self.step_began.elapsed().as_secs_f64();
+        self.step_began = Instant::now();
+        let record = StepRecord {
+            step: self.position.step,
+            epoch: self.position.epoch,
+            loss: means.values().sum::<f64>() as f32,
+            losses: means.into_iter().map(|(name, mean)| (name, mean as f32)).collect(),
+            lr,
+            grad_norm: clipped.norm as f32,
+            seconds,
+            images_per_s: images as f64 / seconds.max(f64::MIN_POSITIVE),
+        };
+        self.log.append(&record)?;
+        self.write_events(&record)?;
+        self.parts.progress.step(&record);
+        Ok(())
+    }
+
+    fn write_events(&mut self, record: &StepRecord) -> Result<()> {
+        let mut scalars = vec![("loss/total".to_owned(), f64::from(record.loss))];
+        scalars.extend(record.losses.iter().map(|(name, &loss)| (format!("loss/{name}"), f64::from(loss))));
+        scalars.push(("grad_norm".to_owned(), f64::from(record.grad_norm)));
+        scalars.push(("images_per_s".to_owned(), record.images_per_s));
+        let rows = self.parts.optimizer.groups().rows();
+        scalars.extend(rows.iter().map(|row| (format!("lr/{}", row.group), record.lr * row.lr_scale)));
+        self.events.scalars(record.step, scalars.iter().map(|(tag, value)| (tag.as_str(), *value)))
+    }
+
+    /// The gradient is useless and the model still good: keeps it, and says what happened.
+    fn stop_before_update(&mut self, losses: &[(&'static str, f32)], norm: f64) -> Result<()> {
+        let terms: Vec<String> = losses.iter().map(|(name, loss)| format!("{name} = {loss}")).collect();
+        let last = self.parts.run.last_checkpoint();
+        let is_finite = |data: &_| slice(data).iter().all(|value| value.is_finite());
+        let damaged = params::read_each(self.model(), &mut |path, data| {
+            ensure!(is_finite(&data), "`{path}` already holds values that are not finite");
+            Ok(())
+        });
+        let kept = match damaged.and_then(|()| self.save()) {
+            Ok(()) => format!("the model before this step is saved in {}", last.display()),
+            Err(error) => format!("{} stays as it was: {error:#}", last.display()),
+        };
+        self.parts.progress.finish();
+        bail!(
+            "step {} is not finite: {}, gradient norm = {norm}\n{kept}; a lower learning rate or a longer warm-up \
+             may help",
+            self.position.step + 1,
+            terms.join(", ")
+        );
+    }
+
+    /// A picture that cannot be drawn is no reason to stop training.
+    fn draw_curves(&mut self) {
+        let drawn = step_log::read(&self.parts.run.log())
+            .and_then(|records| curves::draw(&self.parts.run.curves(), &records, &self.metrics.evaluations));
+        if let Err(error) = drawn {
+            self.parts.progress.say(&format!("warning: {error:#}"));
+        }
+    }
+}
+
+/// What a seed is for; the same batch needs different ones.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Device = 0x6465_7669_6365,
+    Sampling = 0x7361_6d70_6c65,
+}
+
+/// SplitMix64, Steele et al. 2014: neighbouring inputs give unrelated outputs.
+fn splitmix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Reads the losses and the norm from the device, in one synchronisation.
+fn read_once(
+    losses: Vec<(&'static str, Tensor<1>)>,
+    norm_squared: NormSquared,
+) -> (Vec<(&'static str, f32)>, f64) {
+    let mut transaction = Transaction::default();
+    let mut names = Vec::with_capacity(losses.len());
+    for (name, loss) in losses {
+        names.push(name);
+        transaction = transaction.register(loss);
+    }
+    let on_host = match norm_squared {
+        NormSquared::Host(value) => Some(value),
+        NormSquared::Device(tensor) => {
+            transaction = transaction.register(tensor);
+            None
+        }
+    };
+    let data = transaction.execute();
+    let mut values = data.iter().map(|data| slice(data).iter().sum::<f32>());
+    let losses = names.into_iter().zip(values.by_ref()).collect();
+    let norm_squared = on_host.unwrap_or_else(|| values.next().map_or(f64::NAN, f64::from));
+    (losses, norm_squared)
+}
+
+/// A run goes on only with the model it began with.
+fn same_model(path: &Path, found: &Description, expected: &Description) -> Result<()> {
+    let Description { architecture, classes, preprocessing, recipe: _ } = expected;
+    let path = path.display();
+    ensure!(
+        found.architecture == *architecture,
+        "{path} is of another architecture: {}, expected {architecture}",
+        found.architecture
+    );
+    ensure!(found.classes == *classes, "{path} has the classes {:?}, expected {classes:?}", found.classes);
+    ensure!(
+        found.preprocessing == *preprocessing,
+        "{path} was trained with the preprocessing {}, expected {preprocessing}",
+        found.preprocessing
+    );
+    Ok(())
+}
