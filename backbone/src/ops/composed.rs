@@ -1,0 +1,95 @@
+//! The operations written with plain tensor operations, differentiated by Burn: the reference.
+
+use core::f64::consts::FRAC_1_SQRT_2;
+
+use burn::prelude::*;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+
+use super::{BlockWeights, EPSILON, Mixing};
+
+/// See [`ops::block`](super::block).
+///
+/// # Shapes
+/// - `x_nhwc`, output: `[batch, height, width, channels]`
+pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>) -> Tensor<4> {
+    let [batch, height, width, channels] = x_nhwc.dims();
+    let positions = batch * height * width;
+
+    let branch = depthwise(x_nhwc.clone(), weights.depthwise_weight, weights.depthwise_bias);
+    let branch = layer_norm(branch, weights.norm_weight, weights.norm_bias);
+    let hidden =
+        branch.reshape([positions, channels]).matmul(weights.expand_weight) + weights.expand_bias.unsqueeze();
+    let hidden = gelu(hidden);
+    let (hidden, layer_scale) = match weights.mixing {
+        Mixing::Grn { gamma, beta } => {
+            let [_, width_of_hidden] = hidden.dims();
+            let images = hidden.reshape([batch, height * width, width_of_hidden]);
+            let mixed = global_response_norm(images, gamma, beta);
+            (mixed.reshape([positions, width_of_hidden]), None)
+        }
+        Mixing::LayerScale { gamma } => (hidden, Some(gamma)),
+    };
+    let mut branch = hidden.matmul(weights.contract_weight) + weights.contract_bias.unsqueeze();
+    if let Some(gamma) = layer_scale {
+        branch = branch * gamma.unsqueeze();
+    }
+    let mut branch = branch.reshape([batch, height, width, channels]);
+    if let Some(scale) = scale {
+        branch = branch * scale.reshape([batch, 1, 1, 1]);
+    }
+    x_nhwc + branch
+}
+
+/// Depthwise convolution that keeps height and width.
+fn depthwise(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [channels, _, side, _] = weight.dims();
+    let margin = side / 2;
+    let options = ConvOptions::new([1, 1], [margin, margin], [1, 1], channels);
+    // Without a bias: with one, CubeCL leaves its depthwise kernel for a slow general one.
+    let y_nchw = conv2d(x_nhwc.permute([0, 3, 1, 2]), weight, None, options);
+    y_nchw.permute([0, 2, 3, 1]) + bias.unsqueeze()
+}
+
+/// See [`ops::layer_norm`](super::layer_norm).
+///
+/// # Shapes
+/// - `x_nhwc`, output: `[batch, height, width, channels]`
+pub fn layer_norm(x_nhwc: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>) -> Tensor<4> {
+    let centred = x_nhwc.clone() - x_nhwc.mean_dim(3);
+    let variance = (centred.clone() * centred.clone()).mean_dim(3);
+    let normalised = centred / (variance + EPSILON).sqrt();
+    normalised * weight.unsqueeze() + bias.unsqueeze()
+}
+
+/// Exact GELU, from erf: Burn's own has a backward of another function on CubeCL in 0.22.1.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let twice_the_probability = x.clone().mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0);
+    (x * twice_the_probability).mul_scalar(0.5)
+}
+
+/// Global response normalization; see [`Grn`](crate::Grn).
+///
+/// # Shapes
+/// - `x`, output: `[batch, positions, channels]`
+/// - `gamma`, `beta`: `[channels]`
+pub fn global_response_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<3> {
+    let squares = (x.clone() * x.clone()).sum_dim(1);
+    // The root has no derivative at zero; a channel that is zero everywhere gets none.
+    let silent = squares.clone().equal_elem(0.0);
+    let norms = squares.mask_fill(silent.clone(), 1.0).sqrt().mask_fill(silent, 0.0);
+    let competition = norms.clone() / (norms.mean_dim(2) + EPSILON);
+    x.clone() * competition * gamma.unsqueeze() + beta.unsqueeze() + x
+}
+
+/// See [`ops::patch_conv`](super::patch_conv).
+///
+/// # Shapes
+/// - `x_nhwc`: `[batch, height, width, inputs]`
+/// - output: `[batch, floor(height / side), floor(width / side), outputs]`
+pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [_, _, side, _] = weight.dims();
+    let options = ConvOptions::new([side, side], [0, 0], [1, 1], 1);
+    let y_nchw = conv2d(x_nhwc.permute([0, 3, 1, 2]), weight, Some(bias), options);
+    y_nchw.permute([0, 2, 3, 1])
+}
