@@ -1,7 +1,6 @@
 //! The pixels of one object: a rectangle of zeros and ones inside its frame.
 
 use crate::boxes::BoxXyxy;
-use crate::resize::nearest_source;
 use crate::rle::Rle;
 
 /// One instance's mask in a frame of `frame_width x frame_height` pixels.
@@ -196,7 +195,10 @@ fn nearest_sources(start: usize, size: usize, old: usize, new: usize) -> (usize,
     if size == 0 {
         return (0, Vec::new());
     }
-    let sources = (0..new).map(|index| (index, nearest_source(index, old, new)));
+    // OpenCV inverts the ratio of the sizes, then inverts it back: at some whole numbers that is not the exact quotient.
+    let step = 1.0 / (new as f64 / old as f64);
+    let source = |index: usize| ((index as f64 * step) as usize).min(old - 1);
+    let sources = (0..new).map(|index| (index, source(index)));
     let mut inside =
         sources.skip_while(|(_, at)| *at < start).take_while(|(_, at)| *at < start + size).peekable();
     let first = inside.peek().map_or(0, |(index, _)| *index);

@@ -26,6 +26,14 @@ pub enum PolygonError {
         /// How many numbers it has.
         found: usize,
     },
+    /// A polygon that is no outline, where outlines are wanted.
+    #[error("polygon {polygon} has {found} numbers; possible are even counts from 6")]
+    NoOutline {
+        /// Which polygon, from 0.
+        polygon: usize,
+        /// How many numbers it has.
+        found: usize,
+    },
     /// Some polygons are boxes of 4 numbers, this one is not.
     #[error("polygon {polygon} has {found} numbers, but the first has 4 and makes all of them boxes")]
     NotABox {

@@ -1,0 +1,159 @@
+//! Segmentations as they stand in a COCO file: polygons, run lengths as numbers, or run lengths as a string.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::coco_entries::Source;
+use crate::coco_error::SegmentationError;
+use crate::coco_json::{Json, JsonError};
+use crate::polygon::PolygonError;
+use crate::rle::{Rle, RleError, measure_compressed};
+
+/// The text of a segmentation, inside the text of its file.
+#[derive(Clone, Debug)]
+pub struct Segmentation {
+    source: Arc<Source>,
+    start: usize,
+    len: usize,
+}
+
+/// A segmentation that was read.
+pub(crate) enum Form {
+    /// No segmentation, `null` or `[]`.
+    None,
+    Polygons(Vec<Vec<f64>>),
+    Counts(Vec<u32>, [u32; 2]),
+    Compressed(String, [u32; 2]),
+}
+
+impl Segmentation {
+    pub(crate) fn at(source: &Arc<Source>, range: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), start: range.start, len: range.len() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// The pixels in an image of this size; `None` if there is no segmentation. As in pycocotools, an RLE keeps the size
+    /// it says.
+    ///
+    /// # Errors
+    /// If it is neither polygons nor an RLE that fills its size.
+    pub fn rle(&self, height: u32, width: u32) -> Result<Option<Rle>, SegmentationError> {
+        Ok(match self.read()? {
+            Form::None => None,
+            Form::Polygons(polygons) => Some(Rle::from_polygons(&polygons, height, width)?),
+            Form::Counts(counts, [height, width]) => Some(Rle::from_counts(counts, height, width)?),
+            Form::Compressed(text, [height, width]) => Some(Rle::from_compressed(&text, height, width)?),
+        })
+    }
+
+    /// Area and box of the pixels, without keeping their runs.
+    pub(crate) fn measure(
+        &self,
+        height: u32,
+        width: u32,
+    ) -> Result<Option<(u64, [f64; 4])>, SegmentationError> {
+        if let Form::Compressed(text, [height, width]) = self.read()? {
+            return Ok(Some(measure_compressed(text.as_bytes(), height, width)?));
+        }
+        Ok(self.rle(height, width)?.map(|rle| (rle.area(), rle.to_box())))
+    }
+
+    pub(crate) fn read(&self) -> Result<Form, SegmentationError> {
+        let mut json = Json::part(&self.source.text, self.start..self.start + self.len);
+        let start = json.clone();
+        match json.peek() {
+            None => return Ok(Form::None),
+            Some(b'n') if json.take_null() => return Ok(Form::None),
+            Some(b'[') => read_polygons(json),
+            Some(b'{') => read_rle(json)?,
+            _ => None,
+        }
+        .ok_or_else(|| SegmentationError::Form { found: start.excerpt() })
+    }
+}
+
+fn read_polygons(mut json: Json<'_>) -> Option<Form> {
+    let mut polygons = Vec::new();
+    let walked = json.list(|json| {
+        let mut numbers = Vec::new();
+        json.list(|json| {
+            numbers.push(json.number()?);
+            Ok::<_, JsonError>(())
+        })?;
+        polygons.push(numbers);
+        Ok::<_, JsonError>(())
+    });
+    walked.ok()?;
+    Some(if polygons.is_empty() { Form::None } else { Form::Polygons(polygons) })
+}
+
+fn read_rle(mut json: Json<'_>) -> Result<Option<Form>, SegmentationError> {
+    enum Runs {
+        Numbers(Vec<u32>),
+        Text(String),
+    }
+    let (mut size, mut runs) = (None, None);
+    let mut too_long = None;
+    let walked = json.object(|json, key| {
+        match key {
+            b"size" => {
+                let mut sides = Vec::with_capacity(2);
+                json.list(|json| {
+                    sides.push(json.index()?);
+                    Ok::<_, JsonError>(())
+                })?;
+                size = match sides.as_slice() {
+                    &[height, width] => u32::try_from(height).ok().zip(u32::try_from(width).ok()),
+                    _ => None,
+                };
+            }
+            b"counts" if json.peek() == Some(b'[') => {
+                let mut counts = Vec::new();
+                json.list(|json| {
+                    let count = json.index()?;
+                    let run = counts.len();
+                    counts.push(u32::try_from(count).unwrap_or_else(|_| {
+                        let found = i64::try_from(count).unwrap_or(i64::MAX);
+                        too_long.get_or_insert(RleError::RunLength { run, found });
+                        0
+                    }));
+                    Ok::<_, JsonError>(())
+                })?;
+                runs = Some(Runs::Numbers(counts));
+            }
+            b"counts" => runs = Some(Runs::Text(json.string()?.into_owned())),
+            _ => {
+                json.skip()?;
+            }
+        }
+        Ok::<_, JsonError>(())
+    });
+    if let Some(error) = too_long {
+        return Err(error.into());
+    }
+    let (Ok(()), Some((height, width)), Some(runs)) = (walked, size, runs) else { return Ok(None) };
+    Ok(Some(match runs {
+        Runs::Numbers(counts) => Form::Counts(counts, [height, width]),
+        Runs::Text(text) => Form::Compressed(text, [height, width]),
+    }))
+}
+
+/// The first polygon that mmdet would not train on, or that cannot be filled; fatal if nothing is left or nothing can be
+/// filled.
+pub(crate) fn polygon_doubt(polygons: &[Vec<f64>]) -> Option<(PolygonError, bool)> {
+    for (polygon, numbers) in polygons.iter().enumerate() {
+        if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
+            return Some((PolygonError::NotFinite { polygon, found }, true));
+        }
+    }
+    let is_outline = |numbers: &Vec<f64>| numbers.len() >= 6 && numbers.len() % 2 == 0;
+    let polygon = polygons.iter().position(|numbers| !is_outline(numbers))?;
+    let found = polygons[polygon].len();
+    let fillable = polygons[0].len() > 4 && polygons.iter().all(|numbers| numbers.len() >= 2);
+    let is_fatal = !fillable || !polygons.iter().any(is_outline);
+    Some((PolygonError::NoOutline { polygon, found }, is_fatal))
+}
