@@ -235,6 +235,31 @@ impl Checkpoint {
         self.updates.is_some()
     }
 
+    /// Checks that it is of the model that a run trains.
+    ///
+    /// # Errors
+    /// If architecture, classes or preprocessing differ.
+    pub fn expect_description(&self, expected: &Description) -> Result<()> {
+        let Description { architecture, classes, preprocessing, recipe: _ } = expected;
+        let (name, found) = (self.path.display(), &self.description);
+        ensure!(
+            found.architecture == *architecture,
+            "{name} is of another architecture: {}, expected {architecture}",
+            found.architecture
+        );
+        ensure!(
+            found.classes == *classes,
+            "{name} has the classes {:?}, expected {classes:?}",
+            found.classes
+        );
+        ensure!(
+            found.preprocessing == *preprocessing,
+            "{name} was trained with the preprocessing {}, expected {preprocessing}",
+            found.preprocessing
+        );
+        Ok(())
+    }
+
     /// Puts the file's values into a module of the same architecture.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ pub mod groups;
 pub mod schedule;
 
 pub mod clip;
+pub mod pending;
 
 pub mod adamw;
 
@@ -21,4 +22,5 @@ pub mod tensorboard;
 pub mod curves;
 pub mod progress;
 
+pub mod seeds;
 pub mod trainer;

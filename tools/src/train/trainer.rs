@@ -18,23 +18,22 @@
 //! let model = trainer.finish()?;
 //! ```
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, Transaction};
+use burn::tensor::Device;
 
 use crate::train::adamw::AdamW;
 use crate::train::checkpoint::{self, Best, Checkpoint, Description, Position};
-use crate::train::clip::{Clipped, NormSquared, ParamGradients};
 use crate::train::curves;
 use crate::train::metrics_file::{Metrics, MetricsFile};
 use crate::train::params;
+use crate::train::pending::{Losses, Measured, Pending};
 use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start};
 use crate::train::schedule::Schedule;
+use crate::train::seeds::{self, Purpose};
 use crate::train::step_log::{self, StepLog, StepRecord};
 use crate::train::tensorboard::EventWriter;
 use crate::train::values::slice;
@@ -102,15 +101,6 @@ pub struct Trainer<M: Module> {
     last_evaluated: Option<usize>,
 }
 
-/// The micro-batches since the last update.
-#[derive(Debug, Default)]
-struct Pending {
-    gradients: ParamGradients,
-    losses: Vec<(&'static str, Tensor<1>)>,
-    batches: usize,
-    images: usize,
-}
-
 impl<M: Module> Trainer<M> {
     /// Starts a run, or goes on from the run folder's last checkpoint if it was opened to [`Start::Resume`].
     ///
@@ -123,11 +113,13 @@ impl<M: Module> Trainer<M> {
         let last = parts.run.last_checkpoint();
         let (model, position) = if parts.run.start() == Start::Resume && last.exists() {
             let mut checkpoint = Checkpoint::open(&last)?;
-            same_model(&last, &checkpoint.description, &parts.description)?;
+            checkpoint.expect_description(&parts.description)?;
             let model = checkpoint.load_model(model)?;
             checkpoint.load_optimizer(&mut parts.optimizer, &model, &device)?;
             (model, checkpoint.position)
         } else {
+            // Now, while the device is seeded as the caller wants, and not in the middle of the first step.
+            params::read_each(&model, &mut |_, _| Ok(()))?;
             (model, Position::default())
         };
         let log = StepLog::open_after(&parts.run.log(), position.step)?;
@@ -200,19 +192,13 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Panics
     /// If [`Trainer::begin_step`] was not called for this micro-batch, or there is no loss.
-    pub fn step(&mut self, losses: Vec<(&'static str, Tensor<1>)>, images: usize) -> Result<()> {
+    pub fn step(&mut self, losses: Losses, images: usize) -> Result<()> {
         assert!(self.is_seeded, "begin_step comes before the losses");
         self.is_seeded = false;
-        let total = losses.iter().map(|(_, loss)| loss.clone()).reduce(|sum, loss| sum + loss);
-        let Some(total) = total else {
-            panic!("a step without losses");
-        };
-        let gradients = ParamGradients::collect(self.model(), total.backward());
-        self.pending.gradients.add(gradients);
-        // Without autodiff, so that the graph is freed before the next micro-batch.
-        self.pending.losses.extend(losses.into_iter().map(|(name, loss)| (name, loss.inner())));
-        self.pending.batches += 1;
-        self.pending.images += images;
+        match &self.model {
+            Some(model) => self.pending.add(model, losses, images),
+            None => unreachable!("an update gives the model back"),
+        }
         if self.pending.batches == self.parts.config.accumulation { self.update() } else { Ok(()) }
     }
 
@@ -266,6 +252,7 @@ impl<M: Module> Trainer<M> {
         self.events.scalars(step, defined.map(|(name, &value)| (name.as_str(), value)))?;
         self.last_evaluated = Some(step);
         self.draw_curves();
+        self.step_began = Instant::now();
         Ok(is_best)
     }
 
@@ -280,6 +267,7 @@ impl<M: Module> Trainer<M> {
         let optimizer = Some(&self.parts.optimizer);
         checkpoint::save(&path, self.model(), optimizer, &self.parts.description, &self.position)?;
         self.last_saved = Some(self.position.step);
+        self.step_began = Instant::now();
         Ok(())
     }
 
@@ -311,21 +299,16 @@ impl<M: Module> Trainer<M> {
 
     fn seed_for(&self, purpose: Purpose) -> u64 {
         let batch = self.position.batches + self.pending.batches as u64;
-        let seed = splitmix(self.parts.config.seed ^ purpose as u64);
-        splitmix(seed.wrapping_add(batch))
+        seeds::seed(self.parts.config.seed, batch, purpose)
     }
 
     fn update(&mut self) -> Result<()> {
-        let Pending { gradients, losses, batches, images } = std::mem::take(&mut self.pending);
-        let (losses, norm_squared) = read_once(losses, gradients.norm_squared());
-        let clipped = Clipped::new(norm_squared, batches, self.parts.config.clip_norm);
-        if !clipped.norm.is_finite() || losses.iter().any(|(_, loss)| !loss.is_finite()) {
-            return self.stop_before_update(&losses, clipped.norm);
+        let measured = std::mem::take(&mut self.pending).measure(self.parts.config.clip_norm);
+        if !measured.is_finite() {
+            return self.stop_before_update(&measured);
         }
-        let mut means: BTreeMap<String, f64> = BTreeMap::new();
-        for (name, loss) in losses {
-            *means.entry(name.to_owned()).or_default() += f64::from(loss) / batches as f64;
-        }
+        let means = measured.mean_losses();
+        let Measured { gradients, losses: _, clipped, batches, images } = measured;
         let lr = self.parts.schedule.lr(self.position.step);
         self.model =
             self.model.take().map(|model| self.parts.optimizer.step(model, gradients, lr, clipped.scale));
@@ -363,8 +346,7 @@ impl<M: Module> Trainer<M> {
     }
 
     /// The gradient is useless and the model still good: keeps it, and says what happened.
-    fn stop_before_update(&mut self, losses: &[(&'static str, f32)], norm: f64) -> Result<()> {
-        let terms: Vec<String> = losses.iter().map(|(name, loss)| format!("{name} = {loss}")).collect();
+    fn stop_before_update(&mut self, measured: &Measured) -> Result<()> {
         let last = self.parts.run.last_checkpoint();
         let is_finite = |data: &_| slice(data).iter().all(|value| value.is_finite());
         let damaged = params::read_each(self.model(), &mut |path, data| {
@@ -377,10 +359,9 @@ impl<M: Module> Trainer<M> {
         };
         self.parts.progress.finish();
         bail!(
-            "step {} is not finite: {}, gradient norm = {norm}\n{kept}; a lower learning rate or a longer warm-up \
-             may help",
+            "step {} is not finite: {}\n{kept}; a lower learning rate or a longer warm-up may help",
             self.position.step + 1,
-            terms.join(", ")
+            measured.terms()
         );
     }
 
@@ -392,62 +373,4 @@ impl<M: Module> Trainer<M> {
             self.parts.progress.say(&format!("warning: {error:#}"));
         }
     }
-}
-
-/// What a seed is for; the same batch needs different ones.
-#[derive(Clone, Copy)]
-enum Purpose {
-    Device = 0x6465_7669_6365,
-    Sampling = 0x7361_6d70_6c65,
-}
-
-/// SplitMix64, Steele et al. 2014: neighbouring inputs give unrelated outputs.
-fn splitmix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// Reads the losses and the norm from the device, in one synchronisation.
-fn read_once(
-    losses: Vec<(&'static str, Tensor<1>)>,
-    norm_squared: NormSquared,
-) -> (Vec<(&'static str, f32)>, f64) {
-    let mut transaction = Transaction::default();
-    let mut names = Vec::with_capacity(losses.len());
-    for (name, loss) in losses {
-        names.push(name);
-        transaction = transaction.register(loss);
-    }
-    let on_host = match norm_squared {
-        NormSquared::Host(value) => Some(value),
-        NormSquared::Device(tensor) => {
-            transaction = transaction.register(tensor);
-            None
-        }
-    };
-    let data = transaction.execute();
-    let mut values = data.iter().map(|data| slice(data).iter().sum::<f32>());
-    let losses = names.into_iter().zip(values.by_ref()).collect();
-    let norm_squared = on_host.unwrap_or_else(|| values.next().map_or(f64::NAN, f64::from));
-    (losses, norm_squared)
-}
-
-/// A run goes on only with the model it began with.
-fn same_model(path: &Path, found: &Description, expected: &Description) -> Result<()> {
-    let Description { architecture, classes, preprocessing, recipe: _ } = expected;
-    let path = path.display();
-    ensure!(
-        found.architecture == *architecture,
-        "{path} is of another architecture: {}, expected {architecture}",
-        found.architecture
-    );
-    ensure!(found.classes == *classes, "{path} has the classes {:?}, expected {classes:?}", found.classes);
-    ensure!(
-        found.preprocessing == *preprocessing,
-        "{path} was trained with the preprocessing {}, expected {preprocessing}",
-        found.preprocessing
-    );
-    Ok(())
 }
