@@ -1,1 +1,41 @@
 //! cvx-data.
+
+mod boxes;
+mod coco;
+mod coco_check;
+mod coco_dataset;
+mod coco_entries;
+mod coco_error;
+mod coco_json;
+mod coco_segmentation;
+mod image_file;
+mod loader;
+mod mask;
+mod paste;
+mod polygon;
+mod resize;
+#[cfg(target_arch = "x86_64")]
+mod resize_avx2;
+mod rle;
+mod sample;
+mod sampler;
+mod shapes;
+mod transforms;
+
+pub use crate::boxes::BoxXyxy;
+pub use crate::coco::{Annotation, Category, Coco, CocoImage};
+pub use crate::coco_check::Problem;
+pub use crate::coco_dataset::{CocoDataset, MIN_TRAINING_SIDE};
+pub use crate::coco_error::{CocoError, SegmentationError};
+pub use crate::coco_segmentation::Segmentation;
+pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image};
+pub use crate::loader::{Epoch, Loader};
+pub use crate::mask::Mask;
+pub use crate::paste::{paste, paste_probabilities};
+pub use crate::polygon::PolygonError;
+pub use crate::resize::{keep_ratio_size, resize_bilinear};
+pub use crate::rle::{Rle, RleError};
+pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
+pub use crate::sampler::BatchSampler;
+pub use crate::shapes::{SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate};
+pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
