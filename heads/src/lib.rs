@@ -66,7 +66,9 @@ pub use crate::nms::{
 };
 pub use crate::param_names::from_mmdet;
 pub use crate::proposals::{Proposal, ProposalConfig};
-pub use crate::roi_align::{Roi, roi_align, roi_align_composed, roi_align_levels, roi_align_levels_composed};
+pub use crate::roi_align::{
+    Roi, roi_align, roi_align_composed, roi_align_levels, roi_align_levels_composed, roi_level,
+};
 pub use crate::roi_targets::{PositiveRoi, RoiTargets};
 pub use crate::rpn::{AnchorPredictions, RpnHead, RpnLevel, RpnLosses, RpnPredictions};
 pub use crate::rpn_targets::AnchorTargets;

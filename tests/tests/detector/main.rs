@@ -1,0 +1,9 @@
+//! The detector against mmdet's tensors, its sizes against the published ones, and its edges.
+
+mod gradients;
+mod inference;
+mod model;
+mod operations;
+mod reference;
+mod sizes;
+mod training;
