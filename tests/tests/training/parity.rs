@@ -1,6 +1,8 @@
-//! Five updates of a classifier, against the same five in PyTorch (`tests/golden/train_cls`).
+//! Updates of a classifier, against the same ones in PyTorch.
 //!
-//! Optimizer, layer decay, weight decay, backbone and its gradients must all be right for this to pass.
+//! Every folder of kind `train_cls` under `tests/golden` and under `$CVX_GOLDEN` is tested. Optimizer, layer decay, weight decay, backbone and its gradients must all be right for this to pass.
+
+use std::path::PathBuf;
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::Linear;
@@ -33,15 +35,40 @@ impl Classifier {
 
 #[test]
 fn a_classifier_trains_as_in_pytorch() {
-    let golden = Golden::named("train_cls");
+    let mut folders = vec![cvx_tests::project_root().join("tests/golden")];
+    folders.extend(std::env::var_os("CVX_GOLDEN").map(PathBuf::from));
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
+    let goldens = entries
+        .map(|entry| Golden { folder: entry.expect("an entry").path() })
+        .filter(|golden| golden.file("meta.json").is_file())
+        .filter(|golden| golden.json("meta.json")["kind"] == "train_cls");
+    let num_tested = goldens.map(|golden| assert_trains_as_in_pytorch(&golden)).count();
+    assert!(num_tested > 0, "no folder of kind train_cls under {folders:?}");
+}
+
+fn assert_trains_as_in_pytorch(golden: &Golden) {
+    println!("{}", golden.folder.display());
     let meta = golden.json("meta.json");
+    let options = &meta["optimizer"];
     let trajectory = golden.json("trajectory.json");
     let device = Device::flex().autodiff();
-    let mut model = initial(&golden, &meta, &device);
-    let decay = LayerDecay::Single { rate: 0.9 };
-    let weight_decay = WeightDecay { value: 0.05, exempt: DecayExempt::OneAxisBiasGammaBeta };
+    let mut model = initial(golden, &meta, &device);
+    let llrd: Vec<&str> = options["llrd"].as_str().expect("layer decay").split(' ').collect();
+    let rate = llrd[2].parse().expect("a rate");
+    let decay = match llrd[1] {
+        "single" => LayerDecay::Single { rate },
+        "group" => LayerDecay::Group { rate },
+        other => panic!("{other}"),
+    };
+    let weight_decay =
+        WeightDecay { value: number(&options["wd"]), exempt: DecayExempt::OneAxisBiasGammaBeta };
     let groups = ParamGroups::new(&params::list(&model), decay, weight_decay).expect("groups");
-    let mut optimizer = AdamW::new(AdamWConfig::TORCH, groups);
+    let [beta1, beta2] = [0, 1].map(|index| number(&options["betas"][index]));
+    let mut optimizer = AdamW::new(AdamWConfig { beta1, beta2, eps: number(&options["eps"]) }, groups);
+    let loss_name = meta["loss"].as_str().expect("a loss");
+    let smoothing =
+        loss_name.strip_prefix("CrossEntropy label_smoothing ").expect("a smoothed cross entropy");
+    let smoothing = smoothing.parse().expect("a number");
     let images = golden.npy("input_images.npy");
     let labels = golden.npy("input_labels.npy");
     let batch = images.shape[1];
@@ -51,7 +78,7 @@ fn a_classifier_trains_as_in_pytorch() {
         let values = images.values[step * step_values..][..step_values].to_vec();
         let input = Tensor::from_data(TensorData::new(values, shape.to_vec()), &device);
         let labels = &labels.values[step * batch..][..batch];
-        let loss = smoothed_cross_entropy(model.logits(input), labels, 0.1);
+        let loss = smoothed_cross_entropy(model.logits(input), labels, smoothing);
         let loss_value = scalar(&loss);
         let gradients = ParamGradients::collect(&model, loss.backward());
         let NormSquared::Host(norm_squared) = gradients.norm_squared() else {
@@ -84,7 +111,8 @@ fn initial(golden: &Golden, meta: &serde_json::Value, device: &Device) -> Classi
         <[usize; 4]>::try_from(list).expect("four sizes")
     };
     let (depths, dims) = (four("depths"), four("dims"));
-    let config = ConvNextConfig::new(depths, dims, BlockNorm::Grn).with_output_norms(false);
+    let norm = if meta["version"] == 2 { BlockNorm::Grn } else { BlockNorm::LayerScale { init: 1.0 } };
+    let config = ConvNextConfig::new(depths, dims, norm).with_output_norms(false);
     let classes = meta["num_classes"].as_u64().expect("a number") as usize;
     let model = Classifier {
         backbone: config.init(device),
@@ -100,7 +128,7 @@ fn initial(golden: &Golden, meta: &serde_json::Value, device: &Device) -> Classi
     params::replace_each(model, &mut |path, shape| {
         let name = path.trim_start_matches("backbone.");
         let tensor = tensors.get(name).unwrap_or_else(|| panic!("{name} is not in the checkpoint"));
-        let values = bridge::to_data(tensor)?.into_vec::<f32>().expect("f32");
+        let values = bridge::to_data(tensor)?.try_into_vec::<f32>().expect("f32");
         Ok(TensorData::new(as_ours(name, values, &shape.to_vec().into()), shape.to_vec()))
     })
     .expect("every parameter")

@@ -105,7 +105,10 @@ pub(crate) fn trainer(folder: &Path, start: Start, accumulation: usize) -> anyho
 }
 
 /// Trains until `stop` says so after an update, then drops everything, as a process that ends does.
-pub(crate) fn train(mut trainer: Trainer<Toy>, stop: impl Fn(&Position) -> bool) -> anyhow::Result<Option<Toy>> {
+pub(crate) fn train(
+    mut trainer: Trainer<Toy>,
+    stop: impl Fn(&Position) -> bool,
+) -> anyhow::Result<Option<Toy>> {
     while !trainer.is_finished() {
         for batch in trainer.position().batches_in_epoch..BATCHES {
             let sampling_seed = trainer.begin_step();

@@ -198,3 +198,29 @@ impl ModuleMapper for Updater<'_> {
         Param::from_mapped_value(id, context.restore(updated), mapper)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn tensor_operations_update_as_the_fused_pass_does() {
+        let rule = ParamRule { group: "decay".to_owned(), lr_scale: 0.5, weight_decay: 0.05 };
+        let update = Update::new(AdamWConfig::TORCH, &rule, 3, 0.1, 0.25);
+        let mut fused = [[1.0, -2.0, 0.0], [0.5, 0.1, -0.2], [0.3, 0.02, 1e-8]];
+        let gradient = [0.7, -1e-3, 0.0];
+        let tensor = |values: [f32; 3]| Tensor::<1>::from_floats(values, &Device::flex());
+        let [param, mean, mean_square] = fused.map(tensor);
+        let composed = update.on_device(param, tensor(gradient), mean, mean_square);
+        let [param, mean, mean_square] = &mut fused;
+        update.on_host(param, &gradient, mean, mean_square);
+        for (composed, fused) in composed.into_iter().zip(fused) {
+            let data = composed.into_data();
+            for (composed, fused) in slice(&data).iter().zip(fused) {
+                assert!((composed - fused).abs() <= 1e-6 * fused.abs(), "{composed} {fused}");
+            }
+        }
+    }
+}

@@ -27,7 +27,7 @@ pub enum NormSquared {
     /// Known.
     Host(f64),
     /// One value on the device, to be read together with the losses.
-    Device(Tensor<1>),
+    Device(Box<Tensor<1>>),
 }
 
 /// What the global norm asks for.
@@ -81,7 +81,7 @@ impl ParamGradients {
         if on_device.is_empty() {
             NormSquared::Host(on_host)
         } else {
-            NormSquared::Device(Tensor::cat(on_device, 0).sum())
+            NormSquared::Device(Box::new(Tensor::cat(on_device, 0).sum()))
         }
     }
 }

@@ -101,7 +101,7 @@ fn draw_panel<'a>(
         .caption(title, text(20))
         .margin(12 * scale)
         .margin_right(28 * scale)
-        .x_label_area_size(28 * scale)
+        .x_label_area_size(44 * scale)
         .y_label_area_size(64 * scale)
         .build_cartesian_2d(0.0..last_step.max(1) as f64, low..high)?;
     chart
@@ -110,6 +110,7 @@ fn draw_panel<'a>(
         .light_line_style(WHITE)
         .axis_style(INK.stroke_width(OVERSAMPLING))
         .label_style(text(14))
+        .x_desc("step")
         .x_labels(10)
         .y_labels(6)
         .x_label_formatter(&|step| format!("{step:.0}"))

@@ -60,7 +60,7 @@ impl Pending {
         let on_host = match gradients.norm_squared() {
             NormSquared::Host(value) => Some(value),
             NormSquared::Device(tensor) => {
-                transaction = transaction.register(tensor);
+                transaction = transaction.register(*tensor);
                 None
             }
         };

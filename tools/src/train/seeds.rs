@@ -4,14 +4,18 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The device's generator: drop path and dropout.
-    Device = 0x6465_7669_6365,
+    Device,
     /// What is drawn on the host, such as the boxes that a detector samples.
-    Sampling = 0x7361_6d70_6c65,
+    Sampling,
 }
 
 /// The seed of one batch, counted from the start of the run.
 pub fn seed(run_seed: u64, batch: u64, purpose: Purpose) -> u64 {
-    splitmix(splitmix(run_seed ^ purpose as u64).wrapping_add(batch))
+    let salt = match purpose {
+        Purpose::Device => 0x6465_7669_6365,
+        Purpose::Sampling => 0x7361_6d70_6c65,
+    };
+    splitmix(splitmix(run_seed ^ salt).wrapping_add(batch))
 }
 
 /// SplitMix64, Steele et al. 2014: neighbouring inputs give unrelated outputs.

@@ -49,7 +49,7 @@ impl EventWriter {
     /// If it cannot be written.
     pub fn open_after(folder: &Path, step: usize) -> Result<Self> {
         let seconds = wall_time() as u64;
-        let name = format!("events.out.tfevents.{seconds:010}.cvx.{}.{step}", std::process::id());
+        let name = format!("events.out.tfevents.{seconds:010}.cvx.{}.{step:09}", std::process::id());
         let path = folder.join(name);
         let open = || {
             fs::create_dir_all(folder)?;

@@ -359,7 +359,8 @@ impl<M: Module> Trainer<M> {
         };
         self.parts.progress.finish();
         bail!(
-            "step {} is not finite: {}\n{kept}; a lower learning rate or a longer warm-up may help",
+            "step {} is not finite: {}\n{kept}; resumed, this run would stop here again: train in another folder, \
+             with a lower learning rate or a longer warm-up",
             self.position.step + 1,
             measured.terms()
         );
