@@ -2,11 +2,16 @@
 
 mod boxes;
 mod coco;
+mod coco_ap;
+mod coco_ap_curve;
+mod coco_ap_match;
+mod coco_ap_metrics;
 mod coco_check;
 mod coco_dataset;
 mod coco_entries;
 mod coco_error;
 mod coco_json;
+mod coco_results;
 mod coco_segmentation;
 mod image_file;
 mod loader;
@@ -24,9 +29,12 @@ mod transforms;
 
 pub use crate::boxes::BoxXyxy;
 pub use crate::coco::{Annotation, Category, Coco, CocoImage};
+pub use crate::coco_ap::{CocoEvaluator, Detection, IouType, Params};
+pub use crate::coco_ap_metrics::{ClassMetrics, CocoMetrics};
 pub use crate::coco_check::Problem;
 pub use crate::coco_dataset::{CocoDataset, MIN_TRAINING_SIDE};
 pub use crate::coco_error::{CocoError, SegmentationError};
+pub use crate::coco_results::CocoResults;
 pub use crate::coco_segmentation::Segmentation;
 pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image};
 pub use crate::loader::{Epoch, Loader};

@@ -1,0 +1,251 @@
+//! The numbers of a COCO evaluation: the arrays, the twelve figures, the table and the names.
+
+use std::fmt::Write;
+
+use crate::coco::Coco;
+use crate::coco_ap::{IouType, Params};
+use crate::coco_ap_curve::CategoryCurves;
+
+/// What a COCO evaluation found. Every figure is -1 where nothing counts, as in pycocotools.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CocoMetrics {
+    /// What overlaps were measured on.
+    pub iou_type: IouType,
+    /// Thresholds, limits and ranges.
+    pub params: Params,
+    /// The twelve figures of pycocotools' `stats`, in its order: AP, AP50, AP75, AP small, medium, large, AR at the
+    /// three detection limits, AR small, medium, large.
+    pub stats: [f64; 12],
+    /// The categories, by id.
+    pub classes: Vec<ClassMetrics>,
+    /// `[iou, recall, category, area, limit]`, row-major.
+    pub precision: Vec<f64>,
+    /// `[iou, category, area, limit]`, row-major.
+    pub recall: Vec<f64>,
+    /// The score from which a recall is reached, in the layout of `precision`.
+    pub scores: Vec<f64>,
+    /// Detections that were left out because the truth does not list their category. Many of them mean that the
+    /// detections use other category ids.
+    pub unlisted_categories: usize,
+}
+
+/// The figures of one category, at the last detection limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassMetrics {
+    /// The id.
+    pub category_id: u64,
+    /// The name.
+    pub name: String,
+    /// Over all IoU thresholds.
+    pub ap: f64,
+    /// At IoU 0.50.
+    pub ap50: f64,
+    /// At IoU 0.75.
+    pub ap75: f64,
+    /// Over all IoU thresholds, small, medium and large objects.
+    pub ap_by_area: [f64; 3],
+    /// Recall over all IoU thresholds.
+    pub ar: f64,
+}
+
+/// The names of the twelve figures, after `box/` or `mask/`.
+const NAMES: [&str; 12] = [
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar1",
+    "ar10",
+    "ar100",
+    "ar_small",
+    "ar_medium",
+    "ar_large",
+];
+
+const AREAS: [&str; 4] = ["all", "small", "medium", "large"];
+
+/// One of the twelve figures: precision or recall, at which IoU, area range and detection limit.
+#[derive(Clone, Copy)]
+struct Figure {
+    is_precision: bool,
+    iou: Option<f64>,
+    area: usize,
+    /// A position in the limits; `None` means the limit 100, wherever it stands.
+    limit: Option<usize>,
+}
+
+/// pycocotools' `_summarizeDets`: the first asks for 100 detections by number, the others for the last limit.
+const FIGURES: [Figure; 12] = {
+    const fn ap(iou: Option<f64>, area: usize) -> Figure {
+        Figure { is_precision: true, iou, area, limit: Some(2) }
+    }
+    const fn ar(area: usize, limit: usize) -> Figure {
+        Figure { is_precision: false, iou: None, area, limit: Some(limit) }
+    }
+    [
+        Figure { limit: None, ..ap(None, 0) },
+        ap(Some(0.5), 0),
+        ap(Some(0.75), 0),
+        ap(None, 1),
+        ap(None, 2),
+        ap(None, 3),
+        ar(0, 0),
+        ar(0, 1),
+        ar(0, 2),
+        ar(1, 2),
+        ar(2, 2),
+        ar(3, 2),
+    ]
+};
+
+impl CocoMetrics {
+    pub(crate) fn new(
+        truth: &Coco,
+        iou_type: IouType,
+        params: Params,
+        categories: &[CategoryCurves],
+        unlisted_categories: usize,
+    ) -> Self {
+        let mut listed: Vec<_> =
+            truth.categories.iter().map(|category| (category.id, &category.name)).collect();
+        // The last of a repeated id counts, as in pycocotools.
+        listed.reverse();
+        listed.sort_by_key(|(id, _)| *id);
+        listed.dedup_by_key(|(id, _)| *id);
+        let rows = params.iou_thresholds.len() * params.recall_thresholds.len();
+        let interleave = |rows: usize, of: &dyn Fn(&CategoryCurves) -> &[f64]| {
+            let mut all = Vec::with_capacity(rows * categories.len() * 12);
+            for row in 0..rows {
+                categories.iter().for_each(|category| all.extend_from_slice(&of(category)[row * 12..][..12]));
+            }
+            all
+        };
+        let mut metrics = Self {
+            iou_type,
+            stats: [-1.0; 12],
+            classes: Vec::new(),
+            precision: interleave(rows, &|category| &category.precision),
+            recall: interleave(params.iou_thresholds.len(), &|category| &category.recall),
+            scores: interleave(rows, &|category| &category.scores),
+            unlisted_categories,
+            params,
+        };
+        let num_categories = listed.len();
+        metrics.stats = FIGURES.map(|figure| metrics.figure(figure, 0..num_categories, num_categories));
+        let of_class = |(index, (category_id, name)): (usize, (u64, &String))| {
+            let at_last_limit = |figure: usize| {
+                let figure = Figure { limit: Some(2), ..FIGURES[figure] };
+                metrics.figure(figure, index..index + 1, num_categories)
+            };
+            ClassMetrics {
+                category_id,
+                name: name.clone(),
+                ap: at_last_limit(0),
+                ap50: at_last_limit(1),
+                ap75: at_last_limit(2),
+                ap_by_area: [3, 4, 5].map(at_last_limit),
+                ar: at_last_limit(8),
+            }
+        };
+        metrics.classes = listed.into_iter().enumerate().map(of_class).collect();
+        metrics
+    }
+
+    /// The twelve figures by name: `box/ap`, `box/ap50`, .. or `mask/ap`, ..
+    pub fn named(&self) -> Vec<(String, f64)> {
+        let kind = match self.iou_type {
+            IouType::Bbox => "box",
+            IouType::Segm => "mask",
+        };
+        NAMES.iter().zip(self.stats).map(|(name, value)| (format!("{kind}/{name}"), value)).collect()
+    }
+
+    /// The twelve lines that pycocotools prints.
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        let thresholds = &self.params.iou_thresholds;
+        for (figure, value) in FIGURES.iter().zip(self.stats) {
+            let (title, kind) =
+                if figure.is_precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
+            let iou = match (figure.iou, thresholds.first(), thresholds.last()) {
+                (Some(iou), ..) => format!("{iou:.2}"),
+                (None, Some(first), Some(last)) => format!("{first:.2}:{last:.2}"),
+                _ => String::new(),
+            };
+            let limit = figure.limit.map_or(100, |limit| self.params.max_detections[limit]);
+            let area = AREAS[figure.area];
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                table,
+                " {title:<18} {kind} @[ IoU={iou:<9} | area={area:>6} | maxDets={limit:>3} ] = {value:.3}"
+            );
+        }
+        table
+    }
+
+    /// A line per category: name, AP, AP50, AP75, AP small, medium, large, AR.
+    pub fn class_table(&self) -> String {
+        let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max(8);
+        let headings = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR"];
+        let mut table = format!(" {:<width$}", "category");
+        headings.iter().for_each(|heading| table.push_str(&format!(" {heading:>6}")));
+        table.push('\n');
+        for class in &self.classes {
+            table.push_str(&format!(" {:<width$}", class.name));
+            let ClassMetrics { ap, ap50, ap75, ap_by_area: [small, medium, large], ar, .. } = class;
+            for value in [ap, ap50, ap75, small, medium, large, ar] {
+                table.push_str(&format!(" {value:>6.3}"));
+            }
+            table.push('\n');
+        }
+        table
+    }
+
+    /// pycocotools' `_summarize`: the mean of all cells that count, over a range of categories.
+    fn figure(&self, figure: Figure, categories: std::ops::Range<usize>, num_categories: usize) -> f64 {
+        let Figure { is_precision, iou, area, limit } = figure;
+        let Some(limit) = limit.or_else(|| self.params.max_detections.iter().position(|&limit| limit == 100))
+        else {
+            return -1.0;
+        };
+        let (values, recalls) = if is_precision {
+            (&self.precision, self.params.recall_thresholds.len())
+        } else {
+            (&self.recall, 1)
+        };
+        let mut cells = Vec::new();
+        for (index, &threshold) in self.params.iou_thresholds.iter().enumerate() {
+            if iou.is_some_and(|iou| iou != threshold) {
+                continue;
+            }
+            for recall in 0..recalls {
+                let row = (index * recalls + recall) * num_categories;
+                let cell = |category| values[((row + category) * 4 + area) * 3 + limit];
+                cells.extend(categories.clone().map(cell).filter(|&value| value > -1.0));
+            }
+        }
+        if cells.is_empty() { -1.0 } else { pairwise_sum(&cells) / cells.len() as f64 }
+    }
+}
+
+/// numpy's summation order: eight running sums over blocks of up to 128, blocks added as a tree. The mean depends on it
+/// in its last digit.
+fn pairwise_sum(values: &[f64]) -> f64 {
+    let count = values.len();
+    if count < 8 {
+        return values.iter().fold(0.0, |sum, value| sum + value);
+    }
+    if count > 128 {
+        let half = count / 2 / 8 * 8;
+        return pairwise_sum(&values[..half]) + pairwise_sum(&values[half..]);
+    }
+    let (blocks, rest) = values.as_chunks::<8>();
+    let mut sums = blocks[0];
+    for block in &blocks[1..] {
+        sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, value| sum + value)
+}
