@@ -1,1 +1,12 @@
-//! cvx-tools.
+//! The commands, and the training engine behind them: where data, backbone and heads meet.
+//!
+//! This crate alone opens recipes, prints, and picks a device.
+
+pub mod device_spec;
+pub mod exit;
+pub mod recipe;
+pub mod collate;
+pub mod det;
+pub mod train;
+pub mod draw;
+pub mod report;

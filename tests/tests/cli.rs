@@ -1,0 +1,337 @@
+//! What the commands say to bad input: file, entry, value found, values possible; and that they end with 2.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cvx_tests::project_root;
+use cvx_tools::det::{self, Streams};
+use cvx_tools::exit::Exit;
+use image::{Rgb, RgbImage};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with a small, sound data set and a recipe that trains on it.
+struct Project {
+    folder: TempDir,
+}
+
+/// What a command left.
+struct Outcome {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Project {
+    fn new() -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(project.path("images")).unwrap();
+        for name in ["a.png", "b.png"] {
+            let image = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8, y as u8, 90]));
+            image.save(project.path("images").join(name)).unwrap();
+        }
+        project.write_truth(&truth());
+        let recipe = fs::read_to_string(project_root().join("configs/smoke/instant.toml")).unwrap();
+        fs::write(project.path("recipe.toml"), recipe).unwrap();
+        project
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn write_truth(&self, truth: &Value) {
+        // Python writes what JSON does not have.
+        let text = serde_json::to_string(truth).unwrap().replace("\"NaN\"", "NaN");
+        fs::write(self.path("truth.json"), text).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let arguments = std::iter::once("cvx-det").chain(arguments.iter().copied());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let exit = det::run(arguments, Streams { out: &mut out, err: &mut err });
+        let clean = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&self.folder.path().display().to_string(), "[TMP]")
+        };
+        Outcome { exit, out: clean(out), err: clean(err) }
+    }
+
+    /// `command` on the project's recipe and data, with `sets` applied after.
+    fn command(&self, command: &str, sets: &[&str]) -> Outcome {
+        let data = format!(
+            "--set=data={{ coco = {{ train_annotations = \"{0}\", train_images = \"{1}\", \
+             val_annotations = \"{0}\", val_images = \"{1}\" }} }}",
+            self.text("truth.json"),
+            self.text("images")
+        );
+        let run = format!("--set=run.folder={}", self.text("run"));
+        let recipe = self.text("recipe.toml");
+        let mut arguments = vec![
+            command,
+            &recipe,
+            &data,
+            &run,
+            "--set=head.mask-rcnn.num_classes=2",
+            "--set=train.workers=0",
+        ];
+        arguments.extend(sets);
+        self.run(&arguments)
+    }
+}
+
+fn truth() -> Value {
+    json!({
+        "images": [
+            {"id": 1, "file_name": "a.png", "width": 64, "height": 48},
+            {"id": 2, "file_name": "b.png", "width": 64, "height": 48}
+        ],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [annotation(1, 1, 3), annotation(2, 2, 9)]
+    })
+}
+
+fn annotation(id: u64, image: u64, category: u64) -> Value {
+    json!({
+        "id": id, "image_id": image, "category_id": category, "iscrowd": 0,
+        "bbox": [8, 8, 24, 16], "area": 384,
+        "segmentation": [[8, 8, 32, 8, 32, 24, 8, 24]]
+    })
+}
+
+/// The error of `train` on a truth that `change` has spoilt.
+#[track_caller]
+fn spoilt(change: impl FnOnce(&mut Value), expected: &str) {
+    let project = Project::new();
+    let mut truth = truth();
+    change(&mut truth);
+    project.write_truth(&truth);
+    let Outcome { exit, err, .. } = project.command("train", &[]);
+    assert_eq!(err, format!("error: {expected}\n"));
+    assert_eq!(exit, Exit::BadInput);
+    assert!(!project.path("run").exists(), "nothing is written before the data are known to be sound");
+}
+
+/// The error of `train` with a changed recipe.
+#[track_caller]
+fn changed(find: &str, replacement: &str, expected: &str) {
+    let project = Project::new();
+    let recipe = fs::read_to_string(project.path("recipe.toml")).unwrap();
+    assert!(recipe.contains(find), "{find}");
+    // The header may grow; the messages here count lines from its end.
+    let body = recipe.split_once("\n\n").unwrap().1;
+    fs::write(project.path("recipe.toml"), body.replacen(find, replacement, 1)).unwrap();
+    let Outcome { exit, err, .. } = project.run(&["train", &project.text("recipe.toml")]);
+    assert_eq!(err, expected);
+    assert_eq!(exit, Exit::BadInput);
+}
+
+/// The error of `train` with one `--set`.
+#[track_caller]
+fn set(assignment: &str, expected: &str) {
+    let project = Project::new();
+    let Outcome { exit, err, .. } =
+        project.run(&["train", &project.text("recipe.toml"), "--set", assignment]);
+    assert_eq!(err, expected);
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn a_typo_in_a_recipe_is_shown_where_it_is() {
+    changed("drop_path_rate = 0.0", "drop_path = 0.0", "");
+}
+
+#[test]
+fn a_wrong_type_in_a_recipe_is_shown_where_it_is() {
+    changed("epochs = 2", "epochs = \"two\"", "");
+}
+
+#[test]
+fn an_impossible_value_in_a_recipe_is_named() {
+    changed("epochs = 2", "epochs = 0", "");
+}
+
+#[test]
+fn an_unknown_choice_is_answered_with_the_choices() {
+    changed("nms = { hard = { iou = 0.5 } }", "nms = { firm = { iou = 0.5 } }", "");
+}
+
+#[test]
+fn a_missing_key_is_named_with_its_table() {
+    changed("epochs = 2\n", "", "");
+}
+
+#[test]
+fn a_set_of_an_unknown_path_lists_the_known_ones() {
+    set("train.epoch=3", "");
+    set("trian.epochs=3", "");
+}
+
+#[test]
+fn a_set_of_a_wrong_type_says_so() {
+    set("train.epochs=many", "");
+    set("train.epochs", "");
+    set("seed.value=3", "");
+}
+
+#[test]
+fn a_recipe_that_is_not_there_is_named() {
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.run(&["info", &project.text("none.toml")]);
+    assert_eq!(err, "");
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn a_missing_image_stops_training_with_its_name() {
+    let project = Project::new();
+    fs::remove_file(project.path("images/b.png")).unwrap();
+    let Outcome { exit, err, .. } = project.command("train", &[]);
+    assert_eq!(err, "");
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn a_truncated_image_stops_training_with_its_name() {
+    let project = Project::new();
+    let bytes = fs::read(project.path("images/a.png")).unwrap();
+    fs::write(project.path("images/a.png"), &bytes[..bytes.len() / 2]).unwrap();
+    let Outcome { exit, err, .. } = project.command("train", &[]);
+    assert_eq!(err, "");
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn ids_that_name_nothing_are_refused() {
+    spoilt(|truth| truth["annotations"][1]["image_id"] = json!(7), "");
+    spoilt(|truth| truth["annotations"][1]["category_id"] = json!(4), "");
+}
+
+#[test]
+fn boxes_that_are_none_are_refused() {
+    spoilt(|truth| truth["annotations"][0]["bbox"] = json!([8, "NaN", 24, 16]), "");
+    spoilt(|truth| truth["annotations"][0]["bbox"] = json!([8, 8, -24, 16]), "");
+}
+
+#[test]
+fn masks_that_are_none_are_refused() {
+    spoilt(|truth| truth["annotations"][0]["segmentation"] = json!([[8, 8, 32, 8]]), "");
+    spoilt(|truth| truth["annotations"][0]["segmentation"] = json!({"size": [64, 48], "counts": [3072]}), "");
+}
+
+#[test]
+fn an_empty_data_set_is_refused() {
+    spoilt(
+        |truth| {
+            truth["images"] = json!([]);
+            truth["annotations"] = json!([]);
+        },
+        "",
+    );
+    spoilt(|truth| truth["annotations"] = json!([]), "");
+}
+
+#[test]
+fn a_number_of_classes_that_the_file_does_not_have_is_refused() {
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.command("train", &["--set=head.mask-rcnn.num_classes=80"]);
+    assert_eq!(err, "");
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let project = Project::new();
+    fs::remove_file(project.path("truth.json")).unwrap();
+    let Outcome { exit, err, .. } = project.command("train", &[]);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.command("eval", &[]);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named() {
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.command("check", &["--set=data.coco.train_images=$HOME/x"]);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture_is_refused() {
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=1"]);
+    assert_eq!(exit, Exit::Done, "{err}");
+
+    let wider = ["--set=head.mask-rcnn.fc_channels=48"];
+    let Outcome { exit, err, .. } = project.command("eval", &wider);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+
+    // The run is there, and is not overwritten.
+    let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=1"]);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=3", "--resume"]);
+    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+
+    // A checkpoint that was cut off, and a file that is none.
+    let best = project.path("run/checkpoints/best.safetensors");
+    let bytes = fs::read(&best).unwrap();
+    fs::write(&best, &bytes[..bytes.len() - 100]).unwrap();
+    let Outcome { exit, err, .. } = project.command("eval", &[]);
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.starts_with("error: ") && err.contains("was cut off"), "{err}");
+    fs::write(&best, b"not a checkpoint at all").unwrap();
+    let weights = best.display().to_string();
+    let images = project.text("images");
+    let Outcome { exit, err, .. } = project.run(&["predict", "--weights", &weights, &images]);
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.contains("is not a checkpoint"), "{err}");
+}
+
+#[test]
+fn check_lists_everything_and_says_whether_training_would_stop() {
+    let project = Project::new();
+    let Outcome { exit, out, err } = project.command("check", &[]);
+    assert_eq!((exit, err.as_str()), (Exit::Done, ""));
+    assert!(out.ends_with("training would run\n"), "{out}");
+
+    let mut truth = truth();
+    truth["annotations"][0]["bbox"] = json!([8, 8, 24, 0.5]);
+    truth["annotations"][1]["category_id"] = json!(5);
+    project.write_truth(&truth);
+    fs::remove_file(project.path("images/b.png")).unwrap();
+    let Outcome { exit, out, .. } = project.command("check", &[]);
+    assert_eq!(exit, Exit::BadInput);
+    assert_eq!(out, "");
+}
+
+#[test]
+fn help_ends_with_zero_and_nonsense_with_two() {
+    let project = Project::new();
+    let Outcome { exit, out, .. } = project.run(&["--help"]);
+    assert_eq!(exit, Exit::Done);
+    for command in ["train", "eval", "predict", "score", "info", "check"] {
+        assert!(out.contains(command), "{command}");
+    }
+    let Outcome { exit, err, .. } = project.run(&["train"]);
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.contains("RECIPE.toml"), "{err}");
+    let Outcome { exit, err, .. } = project.run(&["train", "x.toml", "--device", "gpu"]);
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.contains("expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`"), "{err}");
+}
+
+#[test]
+fn info_tells_parameters_and_rates() {
+    let project = Project::new();
+    let Outcome { exit, out, err } = project.run(&["info", &project.text("recipe.toml"), "--size", "64x64"]);
+    assert_eq!(exit, Exit::Done, "{err}");
+    for word in ["backbone", "mask head", "GFLOPs", "c5", "lr scale"] {
+        assert!(out.contains(word), "{word} is not in\n{out}");
+    }
+}

@@ -1,0 +1,83 @@
+//! `cvx-det`: Mask R-CNN on ConvNeXt, from a recipe to a trained detector to boxes and masks.
+//!
+//! Every command is a function of its parsed arguments and the streams it writes to, one straight
+//! corridor from input to exit code; the binary only calls [`main`].
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::{self, Exit};
+
+mod args;
+mod check;
+mod counting;
+mod data;
+mod eval;
+mod flops;
+mod inference;
+mod info;
+mod judge;
+mod model;
+mod predict;
+mod pretrained;
+mod results_file;
+mod score;
+mod train;
+mod verdict;
+
+pub use self::args::{
+    CheckArgs, Cli, Command, EvalArgs, InfoArgs, PredictArgs, RecipeArgs, ScoreArgs, ScoreType, TrainArgs,
+};
+pub use self::check::check;
+pub use self::eval::eval;
+pub use self::info::info;
+pub use self::model::{Architecture, Detector, Preprocessing, Trained, load};
+pub use self::predict::predict;
+pub use self::score::score;
+pub use self::train::train;
+
+/// Where a command writes.
+pub struct Streams<'a> {
+    /// Results: tables and lists.
+    pub out: &'a mut dyn Write,
+    /// Errors and remarks about the work itself.
+    pub err: &'a mut dyn Write,
+}
+
+/// The program `cvx-det`.
+pub fn main() -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+}
+
+/// Parses `args` (the program's name first) and runs the command they name.
+pub fn run<I, T>(args: I, mut streams: Streams<'_>) -> Exit
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // Nobody is left to tell when stderr itself is closed; the same holds for help below.
+            let _ = write!(streams.err, "{error}");
+            return Exit::BadInput;
+        }
+        Err(help_or_version) => {
+            let _ = write!(streams.out, "{help_or_version}");
+            return Exit::Done;
+        }
+    };
+    let result = match &cli.command {
+        Command::Train(args) => train(args, &mut streams),
+        Command::Eval(args) => eval(args, &mut streams),
+        Command::Predict(args) => predict(args, &mut streams),
+        Command::Score(args) => score(args, &mut streams),
+        Command::Info(args) => info(args, &mut streams),
+        Command::Check(args) => check(args, &mut streams),
+    };
+    exit::conclude(result, streams.err)
+}

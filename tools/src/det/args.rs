@@ -1,0 +1,175 @@
+//! What can be typed after `cvx-det`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::device_spec::DeviceSpec;
+
+/// Train, evaluate and run Mask R-CNN on ConvNeXt.
+///
+/// Exit codes: 0 done, 1 outside the recipe's expectations, 2 bad input.
+#[derive(Debug, Parser)]
+#[command(name = "cvx-det", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train by a recipe; writes a run folder with log, curves, metrics and checkpoints
+    Train(TrainArgs),
+    /// Evaluate a checkpoint on the recipe's validation images
+    Eval(EvalArgs),
+    /// Find objects in images; writes overlays and COCO results
+    Predict(PredictArgs),
+    /// Evaluate a file of COCO results against a file of truth, with no model
+    Score(ScoreArgs),
+    /// Print parameters, FLOPs, feature strides and layer-decay groups of a recipe's model
+    Info(InfoArgs),
+    /// Read the whole data set of a recipe and report what would hurt training
+    Check(CheckArgs),
+}
+
+/// Which recipe, and what to change in it.
+#[derive(Debug, Clone, Args)]
+pub struct RecipeArgs {
+    /// The recipe, as in configs/
+    #[arg(value_name = "RECIPE.toml")]
+    pub recipe: PathBuf,
+    /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+    /// Go on from the run folder's last checkpoint; from the start when there is none
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+    /// The checkpoint; without it, the best one of the recipe's run folder
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Also write the numbers to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `predict`.
+#[derive(Debug, Clone, Args)]
+pub struct PredictArgs {
+    /// A checkpoint; it carries architecture, classes and preprocessing
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "IMAGES")]
+    pub images: Vec<PathBuf>,
+    /// Folder for the overlays and results.json; created when absent
+    #[arg(long, value_name = "DIR", default_value = "predictions")]
+    pub out: PathBuf,
+    /// Take image and category ids from this COCO file, by file name and class name; else both count from 1
+    #[arg(long, value_name = "COCO.json")]
+    pub ids_from: Option<PathBuf>,
+    /// Draw detections from this score on; results.json holds all of them
+    #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
+    pub draw_from: f64,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+}
+
+/// What overlaps are measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScoreType {
+    /// Boxes.
+    Bbox,
+    /// Masks.
+    Segm,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Clone, Args)]
+pub struct ScoreArgs {
+    /// Truth, in COCO format
+    #[arg(value_name = "GT.json")]
+    pub truth: PathBuf,
+    /// Predictions, in COCO results format
+    #[arg(value_name = "PREDICTIONS.json")]
+    pub predictions: PathBuf,
+    /// What overlaps are measured on
+    #[arg(long = "type", value_enum, default_value = "bbox")]
+    pub score_type: ScoreType,
+    /// Also write the numbers to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Input height and width for the FLOPs, as in `800x1280`
+    #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "800x1280", value_parser = parse_size)]
+    pub size: [usize; 2],
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print at most this many findings of one kind
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub limit: usize,
+}
+
+fn parse_size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text
+        .split_once('x')
+        .and_then(|(height, width)| Some([height.parse::<usize>().ok()?, width.parse::<usize>().ok()?]));
+    match sides {
+        Some([height, width]) if height >= 32 && width >= 32 => Ok([height, width]),
+        _ => Err("expected HEIGHTxWIDTH in pixels, each at least 32, as in `800x1280`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_size_is_height_then_width() {
+        assert_eq!(parse_size("800x1280"), Ok([800, 1280]));
+        assert!(parse_size("800").is_err() && parse_size("8x8").is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! `cvx-det check`: reads the whole data set of a recipe and lists what would stop or hurt a training.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use cvx_data::{Coco, CocoDataset, Dataset, MIN_TRAINING_SIDE};
+use rayon::prelude::*;
+
+use super::Streams;
+use super::args::CheckArgs;
+use super::counting::Counting;
+use super::data::{self, Split};
+use super::model::Architecture;
+use crate::exit::Exit;
+use crate::recipe::{self, Recipe};
+
+/// What is wrong with a data set.
+#[derive(Default)]
+struct Findings {
+    /// Training would stop.
+    errors: Vec<String>,
+    /// Training would go on, and be worse for it.
+    warnings: Vec<String>,
+}
+
+/// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
+pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let [train, val] = data::splits(&recipe.data)?;
+    let mut num_errors = 0;
+    let mut classes = Vec::new();
+    for (name, split) in [("train", &train), ("validation", &val)] {
+        let mut findings = Findings::default();
+        let coco = data::read_coco(&recipe.data, split)?;
+        writeln!(
+            streams.out,
+            "{name}: {}: {} images, {} annotations, {} classes",
+            split.annotations.display(),
+            coco.images.len(),
+            coco.annotations.len(),
+            coco.categories.len()
+        )?;
+        check_annotations(&recipe, &coco, split, &mut findings);
+        check_images(&coco, split, &mut findings);
+        classes.push(class_names(&coco, split));
+        if let [train_classes, val_classes] = classes.as_slice()
+            && train_classes != val_classes
+        {
+            findings.errors.push(format!(
+                "{}: lists the classes {}, but {} lists {}",
+                split.annotations.display(),
+                data::abridged(val_classes),
+                train.annotations.display(),
+                data::abridged(train_classes)
+            ));
+        }
+        num_errors += findings.errors.len();
+        findings.write(streams.out, args.limit)?;
+    }
+    if num_errors > 0 {
+        writeln!(streams.out, "training would stop: {num_errors} errors")?;
+        return Ok(Exit::BadInput);
+    }
+    writeln!(streams.out, "training would run")?;
+    Ok(Exit::Done)
+}
+
+fn class_names(coco: &Arc<Coco>, split: &Split) -> Vec<String> {
+    CocoDataset::for_evaluation(Arc::clone(coco), split.images.clone()).class_names()
+}
+
+/// What the json alone tells.
+fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut Findings) {
+    for problem in coco.problems() {
+        let list = if problem.is_fatal { &mut findings.errors } else { &mut findings.warnings };
+        list.push(problem.to_string());
+    }
+    let wanted = Architecture::of(recipe).num_classes();
+    if coco.categories.len() != wanted {
+        findings.errors.push(format!(
+            "{}: lists {} classes, but head.mask-rcnn.num_classes = {wanted}",
+            split.annotations.display(),
+            coco.categories.len()
+        ));
+    }
+    let annotated: HashSet<u64> = coco.annotations.iter().map(|annotation| annotation.image_id).collect();
+    let empty = coco.images.iter().filter(|image| !annotated.contains(&image.id)).count();
+    if empty == coco.images.len() {
+        findings.errors.push(format!("{}: no image has an annotation", split.annotations.display()));
+    } else if empty > 0 {
+        findings.warnings.push(format!(
+            "{}: {empty} images have no annotation; they are evaluated but not trained on",
+            split.annotations.display()
+        ));
+    }
+    for image in coco.images.iter().filter(|image| image.width.min(image.height) < MIN_TRAINING_SIDE) {
+        findings.warnings.push(format!(
+            "{}: image {} has {} x {} pixels; sides below {MIN_TRAINING_SIDE} are not trained on",
+            split.annotations.display(),
+            image.id,
+            image.width,
+            image.height
+        ));
+    }
+}
+
+/// Decodes every image.
+fn check_images(coco: &Arc<Coco>, split: &Split, findings: &mut Findings) {
+    if !split.images.is_dir() {
+        findings.errors.push(format!("{}: no such folder of images", split.images.display()));
+        return;
+    }
+    let dataset = CocoDataset::for_evaluation(Arc::clone(coco), split.images.clone());
+    let counting = Mutex::new(Counting::on_stderr("read", dataset.len()));
+    let errors: Vec<String> = (0..dataset.len())
+        .into_par_iter()
+        .filter_map(|index| {
+            let error = dataset.get(index).err().map(|error| error.to_string());
+            counting.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
+            error
+        })
+        .collect();
+    findings.errors.extend(errors);
+    let mut seen = HashSet::new();
+    for image in coco.images.iter().filter(|image| !seen.insert(Path::new(&image.file_name))) {
+        findings.warnings.push(format!(
+            "{}: image {} repeats the file {}",
+            split.annotations.display(),
+            image.id,
+            image.file_name
+        ));
+    }
+}
+
+impl Findings {
+    fn write(&self, out: &mut dyn Write, limit: usize) -> Result<()> {
+        for (kind, list) in [("error", &self.errors), ("warning", &self.warnings)] {
+            for text in list.iter().take(limit) {
+                writeln!(out, "  {kind}: {text}")?;
+            }
+            if list.len() > limit {
+                writeln!(
+                    out,
+                    "  {kind}: and {} more, shown with --limit {}",
+                    list.len() - limit,
+                    list.len()
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

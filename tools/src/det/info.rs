@@ -1,0 +1,67 @@
+//! `cvx-det info`: what a recipe's model is made of, without data and without training.
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use burn::prelude::*;
+
+use super::Streams;
+use super::args::InfoArgs;
+use super::flops::Flops;
+use super::model::Architecture;
+use crate::exit::Exit;
+use crate::recipe::{self, Head, Optimizer};
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+
+/// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
+pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let architecture = Architecture::of(&recipe);
+    let detector = architecture.init(&Device::flex());
+    let out = &mut *streams.out;
+
+    writeln!(out, "{:<10} {:>12}", "parameters", "count")?;
+    let parts = [
+        ("backbone", detector.backbone.num_params()),
+        ("fpn", detector.heads.neck.num_params()),
+        ("rpn", detector.heads.rpn_head.num_params()),
+        ("box head", detector.heads.bbox_head.num_params()),
+        ("mask head", detector.heads.mask_head.num_params()),
+        ("total", detector.num_params()),
+    ];
+    for (part, count) in parts {
+        writeln!(out, "{part:<10} {count:>12}")?;
+    }
+
+    let Head::MaskRcnn(head) = &recipe.head;
+    let [height, width] = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
+    let backbone = recipe.model.config();
+    let flops = Flops::count(&backbone, &head.config(), [height, width]);
+    writeln!(out, "\n{:<10} {:>12}", "GFLOPs", format!("{height}x{width}"))?;
+    let Flops { backbone: body, fpn, rpn, box_head, mask_head } = flops;
+    let parts = [
+        ("backbone", body),
+        ("fpn", fpn),
+        ("rpn", rpn),
+        ("box head", box_head),
+        ("mask head", mask_head),
+        ("total", flops.total()),
+    ];
+    for (part, count) in parts {
+        writeln!(out, "{part:<10} {:>12.2}", count as f64 / 1e9)?;
+    }
+    writeln!(out, "(multiply-adds of convolutions and linear layers; 1000 boxes, 100 masks)")?;
+
+    writeln!(out, "\n{:<10} {:>8} {:>8} {:>12}", "feature", "stride", "channels", "cells")?;
+    for (name, spec) in ["c2", "c3", "c4", "c5"].iter().zip(backbone.feature_specs()) {
+        let cells = format!("{}x{}", height / spec.stride, width / spec.stride);
+        writeln!(out, "{name:<10} {:>8} {:>8} {cells:>12}", spec.stride, spec.channels)?;
+    }
+
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let params = params::list(&detector);
+    let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())
+        .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{groups}", adamw.lr)?;
+    Ok(Exit::Done)
+}

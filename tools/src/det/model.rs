@@ -1,0 +1,172 @@
+//! The detector: backbone and heads as one module, and what a checkpoint says of it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::prelude::*;
+use cvx_backbone::ConvNext;
+use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::{self, Head, Init, Input, Recipe, resolve_path};
+use crate::train::checkpoint::{Checkpoint, Description};
+
+/// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
+#[derive(Module, Debug)]
+pub struct Detector {
+    /// Images in, four feature maps out.
+    pub backbone: ConvNext,
+    /// Feature maps in, losses or detections out.
+    pub heads: MaskRcnn,
+}
+
+/// What builds a [`Detector`]; a checkpoint carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// The backbone.
+    pub model: recipe::Model,
+    /// What stands on it.
+    pub head: Head,
+}
+
+/// How an image becomes the network's input; a checkpoint carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Normalisation and padding.
+    pub input: Input,
+    /// Images are scaled so that the shorter side reaches this, input pixels ..
+    pub short_side: u32,
+    /// .. unless the longer side would pass this.
+    pub long_side: u32,
+}
+
+impl Architecture {
+    /// The architecture a recipe asks for.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self { model: recipe.model.clone(), head: recipe.head.clone() }
+    }
+
+    /// A detector with random weights on `device`; seed the device before.
+    pub fn init(&self, device: &Device) -> Detector {
+        let Head::MaskRcnn(head) = &self.head;
+        let backbone = self.model.config();
+        let mut heads = head.config().init(&backbone.feature_specs(), device);
+        heads.detection = head.test.config();
+        Detector { backbone: backbone.init(device), heads }
+    }
+
+    /// Classes, background not counted.
+    pub fn num_classes(&self) -> usize {
+        let Head::MaskRcnn(head) = &self.head;
+        head.num_classes
+    }
+
+    /// Probability from which on a pixel belongs to a mask.
+    pub fn mask_threshold(&self) -> f32 {
+        let Head::MaskRcnn(head) = &self.head;
+        head.test.mask_threshold
+    }
+}
+
+impl Preprocessing {
+    /// The preprocessing a recipe evaluates with.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self {
+            input: recipe.input.clone(),
+            short_side: recipe.evaluate.short_side,
+            long_side: recipe.evaluate.long_side,
+        }
+    }
+}
+
+impl Detector {
+    /// The losses of a batch by name, in the order in which they are shown.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`
+    /// - `targets`, `sizes`: one an image
+    /// - output: `[1]` each
+    pub fn losses(
+        &self,
+        images: Tensor<4>,
+        targets: &[Target],
+        sizes: &[ImageSize],
+        sampling_seed: u64,
+    ) -> Vec<(&'static str, Tensor<1>)> {
+        let maps = self.backbone.forward(images);
+        let losses = self.heads.losses(maps, targets, sizes, sampling_seed);
+        let cvx_heads::MaskRcnnLosses { rpn_cls, rpn_bbox, cls, bbox, mask } = losses;
+        vec![("rpn_cls", rpn_cls), ("rpn_bbox", rpn_bbox), ("cls", cls), ("bbox", bbox), ("mask", mask)]
+    }
+
+    /// The detections in each image, best first, in input pixels.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`
+    /// - `sizes`: one an image
+    pub fn detect(&self, images: Tensor<4>, sizes: &[ImageSize]) -> Vec<Vec<Detection>> {
+        self.heads.detect(self.backbone.forward(images), sizes)
+    }
+}
+
+/// What a checkpoint of this recipe's model says of it.
+pub(super) fn describe(recipe: &Recipe, classes: &[String]) -> Result<Description> {
+    Ok(Description {
+        architecture: serde_json::to_value(Architecture::of(recipe))?,
+        classes: classes.to_vec(),
+        preprocessing: serde_json::to_value(Preprocessing::of(recipe))?,
+        recipe: recipe.to_toml()?,
+    })
+}
+
+/// A recipe's detector as it is before the first step.
+pub(super) fn initial(recipe: &Recipe, device: &Device) -> Result<Detector> {
+    device.seed(recipe.seed);
+    let detector = Architecture::of(recipe).init(device);
+    match &recipe.model.init {
+        Init::Random => Ok(detector),
+        Init::Detector(file) => {
+            let path = resolve_path("model.init.detector", file)?;
+            Checkpoint::open(&path)?.load_model(detector)
+        }
+        Init::Backbone(file) => {
+            let path = resolve_path("model.init.backbone", file)?;
+            let Detector { backbone, heads } = detector;
+            Ok(Detector { backbone: super::pretrained::load(&path, backbone)?, heads })
+        }
+    }
+}
+
+/// A checkpoint read for inference.
+#[derive(Debug)]
+pub struct Trained {
+    /// With the checkpoint's weights.
+    pub detector: Detector,
+    /// What it was built from.
+    pub architecture: Architecture,
+    /// How images become its input.
+    pub preprocessing: Preprocessing,
+    /// Names of the classes, by index.
+    pub classes: Vec<String>,
+}
+
+/// Reads a detector from a checkpoint, onto a device without autodiff.
+pub fn load(path: &Path, device: &Device) -> Result<Trained> {
+    let mut checkpoint = Checkpoint::open(path)?;
+    let foreign = || format!("{} is a checkpoint, but not of a detector", path.display());
+    let Description { architecture, classes, preprocessing, recipe: _ } = checkpoint.description.clone();
+    let architecture: Architecture = serde_json::from_value(architecture).with_context(foreign)?;
+    let preprocessing: Preprocessing = serde_json::from_value(preprocessing).with_context(foreign)?;
+    if classes.len() != architecture.num_classes() {
+        bail!(
+            "{}: the model has {} classes, {} are named",
+            path.display(),
+            architecture.num_classes(),
+            classes.len()
+        );
+    }
+    let detector = checkpoint.load_model(architecture.init(device))?;
+    Ok(Trained { detector, architecture, preprocessing, classes })
+}

@@ -1,0 +1,203 @@
+//! `cvx-det predict`: objects in images, drawn on them and listed in COCO's results format.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use cvx_data::{Coco, Geometry, Pipeline, Sample, read_image};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::args::PredictArgs;
+use super::counting::Counting;
+use super::inference::Inference;
+use super::{Streams, data, model, results_file};
+use crate::collate::{Located, results};
+use crate::draw::{Drawn, overlay};
+use crate::exit::{self, Exit};
+
+/// File names that are taken for images when a folder is given.
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Finds objects in every image; an image that cannot be read is reported, and the others go on.
+pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let device = args.device.open()?;
+    let trained = model::load(&args.weights, &device)?;
+    let files = image_files(&args.images)?;
+    let ids = Ids::new(args.ids_from.as_deref(), &trained.classes)?;
+    fs::create_dir_all(&args.out).with_context(|| format!("{}: cannot be created", args.out.display()))?;
+
+    let inference = Inference {
+        detector: &trained.detector,
+        preprocessing: &trained.preprocessing,
+        mask_threshold: trained.architecture.mask_threshold(),
+        device: &device,
+    };
+    let pipeline = data::pipeline(&trained.preprocessing);
+    let mut overlays = OverlayNames::new(&args.out, &files);
+    let mut entries = Vec::new();
+    let mut exit = Exit::Done;
+    let mut counting = Counting::on_stderr("predicted", files.len());
+    for (index, file) in files.iter().enumerate() {
+        counting.advance(1);
+        let sample = match read(file, index, &pipeline) {
+            Ok(sample) => sample,
+            Err(error) => {
+                write!(streams.err, "{}", exit::describe(&error))?;
+                exit = Exit::BadInput;
+                continue;
+            }
+        };
+        let located = inference.batch(std::slice::from_ref(&sample.input)).remove(0);
+        let image_id = ids.image(file, index)?;
+        entries.extend(results(&located, image_id, &ids.categories));
+
+        let drawn = drawn(&located, &trained.classes, args.draw_from);
+        let path = overlays.next(file)?;
+        overlay(&sample.original, &drawn)
+            .save(&path)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+        writeln!(streams.out, "{}: {} objects -> {}", file.display(), drawn.len(), path.display())?;
+    }
+    drop(counting);
+
+    let path = args.out.join("results.json");
+    results_file::write(&path, &entries)?;
+    writeln!(streams.out, "{} detections -> {}", entries.len(), path.display())?;
+    Ok(exit)
+}
+
+/// An image as it is, and as the network sees it.
+struct Read {
+    original: image::RgbImage,
+    input: Sample,
+}
+
+fn read(file: &Path, index: usize, pipeline: &Pipeline) -> Result<Read> {
+    let original = read_image(file)?;
+    let (width, height) = original.dimensions();
+    let sample = Sample {
+        image_id: index as u64,
+        index,
+        file: file.to_owned(),
+        image: original.clone(),
+        instances: Vec::new(),
+        geometry: Geometry::identity(width as usize, height as usize),
+    };
+    // A resize draws no random numbers.
+    let input = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0));
+    Ok(Read { original, input })
+}
+
+/// The images named, and those in the folders named, each once.
+fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            ensure!(path.exists(), "{}: no such image or folder", path.display());
+            files.push(path.clone());
+            continue;
+        }
+        let cannot_read = || format!("{}: a folder that cannot be read", path.display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).with_context(cannot_read)? {
+            let entry = entry.with_context(cannot_read)?.path();
+            let extension = entry.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+            if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
+                found.push(entry);
+            }
+        }
+        ensure!(!found.is_empty(), "{}: holds no .{} file", path.display(), EXTENSIONS.join(", no ."));
+        found.sort();
+        files.extend(found);
+    }
+    let mut seen = BTreeSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    Ok(files)
+}
+
+/// Under which ids detections are filed.
+struct Ids {
+    /// By class index.
+    categories: Vec<u64>,
+    /// By file name, when they come from a file.
+    images: Option<(PathBuf, HashMap<String, u64>)>,
+}
+
+impl Ids {
+    /// From a COCO file, or counted from 1.
+    fn new(file: Option<&Path>, classes: &[String]) -> Result<Self> {
+        let Some(file) = file else {
+            return Ok(Self { categories: (1..).take(classes.len()).collect(), images: None });
+        };
+        let coco = Coco::open_for_scoring(file)?;
+        let category = |name: &String| {
+            let found = coco.categories.iter().find(|category| category.name == *name);
+            found.map(|category| category.id).with_context(|| {
+                let listed: Vec<String> = coco.categories.iter().map(|c| c.name.clone()).collect();
+                format!("{}: lists no category `{name}`, only {}", file.display(), data::abridged(&listed))
+            })
+        };
+        let categories = classes.iter().map(category).collect::<Result<_>>()?;
+        let images = coco.images.iter().map(|image| (image.file_name.clone(), image.id)).collect();
+        Ok(Self { categories, images: Some((file.to_owned(), images)) })
+    }
+
+    fn image(&self, file: &Path, index: usize) -> Result<u64> {
+        let Some((source, images)) = &self.images else {
+            return Ok(index as u64 + 1);
+        };
+        // File names in the json may lead through folders: the longest end that is listed counts.
+        let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
+        let ends = (0..parts.len()).map(|from| parts[from..].join("/"));
+        match ends.filter_map(|end| images.get(&end)).next() {
+            Some(id) => Ok(*id),
+            None => bail!("{}: lists no image `{}`", source.display(), file.display()),
+        }
+    }
+}
+
+/// What to draw of what was found.
+fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> {
+    located
+        .iter()
+        .filter(|found| f64::from(found.score) >= draw_from)
+        .enumerate()
+        .map(|(rank, found)| Drawn {
+            bbox: found.bbox,
+            mask: Some(found.mask.clone()),
+            name: classes[found.class].clone(),
+            score: f64::from(found.score),
+            // With one class, colours tell the objects apart; with several, the classes.
+            color_index: if classes.len() == 1 { rank } else { found.class },
+        })
+        .collect()
+}
+
+/// Names for overlays that neither collide nor replace an image that is read.
+struct OverlayNames<'a> {
+    folder: &'a Path,
+    taken: BTreeSet<PathBuf>,
+}
+
+impl<'a> OverlayNames<'a> {
+    fn new(folder: &'a Path, inputs: &[PathBuf]) -> Self {
+        let taken = inputs.iter().filter_map(|input| fs::canonicalize(input).ok()).collect();
+        Self { folder, taken }
+    }
+
+    fn next(&mut self, input: &Path) -> Result<PathBuf> {
+        let stem = input.file_stem().unwrap_or(input.as_os_str()).to_string_lossy().into_owned();
+        let folder = fs::canonicalize(self.folder)
+            .with_context(|| format!("{}: a folder that cannot be read", self.folder.display()))?;
+        let names = std::iter::once(format!("{stem}.png"))
+            .chain((2_usize..).map(|number| format!("{stem}-{number}.png")));
+        for name in names {
+            if self.taken.insert(folder.join(&name)) {
+                return Ok(self.folder.join(name));
+            }
+        }
+        unreachable!("there is always another number")
+    }
+}

@@ -1,0 +1,155 @@
+//! `cvx-det train`: from a recipe to a run folder with a trained detector in it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::prelude::*;
+use cvx_data::{CocoDataset, Dataset, Loader};
+
+use super::args::TrainArgs;
+use super::counting::Counting;
+use super::inference::Inference;
+use super::judge::{Judge, Judgement};
+use super::model::{self, Architecture, Detector, Preprocessing};
+use super::{Streams, data, verdict};
+use crate::collate::{collate, results};
+use crate::exit::Exit;
+use crate::recipe::{self, Optimizer, Recipe};
+use crate::train::adamw::AdamW;
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+use crate::train::progress::Progress;
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+
+/// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
+pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    // What is asked for.
+    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let device = args.device.open()?;
+
+    // Data.
+    let [train_set, val_set] = data::open(&recipe)?;
+    let loader = data::train_loader(&recipe, &train_set);
+
+    // Model and optimizer.
+    let autodiff = device.clone().autodiff();
+    let detector = model::initial(&recipe, &autodiff)?;
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let groups = ParamGroups::new(&params::list(&detector), adamw.layer_decay(), adamw.weight_decay())?;
+
+    // The run.
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let run = RunFolder::open(&recipe.run.folder, &recipe.to_toml()?, start)?;
+    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
+    let total_steps = steps_per_epoch * recipe.train.epochs;
+    summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
+    let mut trainer = Trainer::new(
+        detector,
+        TrainerParts {
+            optimizer: AdamW::new(adamw.config(), groups),
+            schedule: recipe.schedule.config(adamw.lr, steps_per_epoch, total_steps),
+            run,
+            description: model::describe(&recipe, &train_set.class_names())?,
+            config: TrainerConfig {
+                seed: recipe.seed,
+                epochs: recipe.train.epochs,
+                accumulation: recipe.train.accumulation_steps,
+                clip_norm: recipe.train.max_grad_norm,
+                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
+                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
+                best_metric: recipe.evaluate.best_by.clone(),
+            },
+            progress: Progress::on_stderr(total_steps),
+        },
+    )?;
+
+    // The loop.
+    while !trainer.is_finished() {
+        let position = trainer.position().clone();
+        for samples in loader.epoch(position.epoch as u64, position.batches_in_epoch) {
+            let samples = samples?;
+            let batch = collate(&samples, &recipe.input, &autodiff);
+            let sampling_seed = trainer.begin_step();
+            let losses = trainer.model().losses(batch.images, &batch.targets, &batch.sizes, sampling_seed);
+            trainer.step(losses, samples.len())?;
+            if trainer.checkpoint_due() {
+                trainer.save()?;
+            }
+        }
+        trainer.finish_epoch()?;
+        if trainer.evaluation_due() {
+            let judgement = evaluate(&recipe, &mut trainer, &val_set, &device)?;
+            streams.out.write_all(judgement.tables.as_bytes())?;
+            trainer.record_evaluation(&judgement.metrics.defined())?;
+        }
+        trainer.save()?;
+    }
+
+    // What came out of it.
+    let metrics_file = trainer.run().metrics();
+    let best_checkpoint = trainer.run().best_checkpoint();
+    trainer.finish()?;
+    verdict::of_run(&recipe, &metrics_file, &best_checkpoint, streams)
+}
+
+/// Evaluates the model as it is, on the device without autodiff.
+fn evaluate(
+    recipe: &Recipe,
+    trainer: &mut Trainer<Detector>,
+    val_set: &Arc<CocoDataset>,
+    device: &Device,
+) -> Result<Judgement> {
+    let preprocessing = Preprocessing::of(recipe);
+    let detector = trainer.model().valid();
+    let inference = Inference {
+        detector: &detector,
+        preprocessing: &preprocessing,
+        mask_threshold: Architecture::of(recipe).mask_threshold(),
+        device,
+    };
+    let loader: Loader =
+        data::val_loader(val_set, &preprocessing, recipe.evaluate.batch_size, recipe.train.workers);
+    let category_ids = data::category_ids(val_set);
+    let mut judge = Judge::new(val_set.coco());
+    let mut counting = Counting::quiet("evaluated", val_set.len());
+    let began = Instant::now();
+    inference.run(&loader, &mut |sample, located| {
+        judge.add(results(&located, sample.image_id, &category_ids))?;
+        counting.advance(1);
+        if let Some(line) = counting.due_line() {
+            trainer.progress().say(&line);
+        }
+        Ok(())
+    })?;
+    let judgement = judge.finish()?;
+    let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
+    let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
+    trainer.progress().say(&line);
+    Ok(judgement)
+}
+
+/// Says what is about to happen.
+fn summarise(
+    recipe: &Recipe,
+    [train_set, val_set]: [&CocoDataset; 2],
+    detector: &Detector,
+    args: &TrainArgs,
+    total_steps: usize,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let out = &mut *streams.out;
+    let instances = train_set.coco().annotations.len();
+    let names = train_set.class_names();
+    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(out, "train       {} images, {instances} instances", train_set.len())?;
+    writeln!(out, "validation  {} images", val_set.len())?;
+    writeln!(out, "classes     {}: {}", names.len(), data::abridged(&names))?;
+    writeln!(out, "parameters  {:.2} million", detector.num_params() as f64 / 1e6)?;
+    writeln!(out, "device      {}", args.device.resolve())?;
+    writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
+    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
+    Ok(())
+}

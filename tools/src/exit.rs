@@ -1,0 +1,97 @@
+//! How a command ends: three exit codes, and an error told as one headline with one cause a line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command's exit status says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The command did what was asked.
+    Done,
+    /// The command ran, and its numbers lie outside the recipe's `[expect]`.
+    OutsideExpectations,
+    /// An argument, a recipe, a data set or a checkpoint cannot be used.
+    BadInput,
+}
+
+impl Exit {
+    /// The number the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::OutsideExpectations => 1,
+            Self::BadInput => 2,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Turns a command's result into its exit; an error is written to `err` as `error: ..`.
+///
+/// A reader that went away (`cvx-det score .. | head -1`) is not an error.
+pub fn conclude(result: anyhow::Result<Exit>, err: &mut dyn Write) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(error) if is_broken_pipe(&error) => Exit::Done,
+        Err(error) => {
+            // Nobody is left to tell when stderr itself is closed.
+            let _ = err.write_all(describe(&error).as_bytes());
+            Exit::BadInput
+        }
+    }
+}
+
+/// The headline and its causes, each cause indented by two spaces, every line of it.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::from("error: ");
+    for (depth, cause) in error.chain().enumerate() {
+        let cause = cause.to_string();
+        for (line_index, line) in cause.trim_end().lines().enumerate() {
+            if depth > 0 || line_index > 0 {
+                text.push_str("  ");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn every_cause_has_its_own_indented_lines() {
+        let error = anyhow!("line 3\n  |\n3 | x = 1\n").context("r.toml is not a recipe");
+        assert_eq!(describe(&error), "error: r.toml is not a recipe\n  line 3\n    |\n  3 | x = 1\n");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_quiet() {
+        let closed = io::Error::new(io::ErrorKind::BrokenPipe, "gone");
+        let mut err = Vec::new();
+        let exit = conclude(Err(anyhow::Error::from(closed).context("writing")), &mut err);
+        assert_eq!((exit, err.len()), (Exit::Done, 0));
+    }
+
+    #[test]
+    fn a_bad_input_ends_with_two() {
+        let mut err = Vec::new();
+        let exit = conclude(Err(anyhow!("no such file")), &mut err);
+        assert_eq!(exit.code(), 2);
+        assert_eq!(err, b"error: no such file\n");
+    }
+}
