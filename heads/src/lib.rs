@@ -29,6 +29,8 @@ mod assign;
 mod box_coder;
 mod box_head;
 mod conv;
+mod conv_flex;
+mod conv_op;
 mod detections;
 mod fpn;
 mod host;
@@ -36,6 +38,7 @@ mod mask_head;
 mod mask_rcnn;
 mod mask_target;
 mod nms;
+mod nms_soft;
 mod param_names;
 mod proposals;
 mod regions;
@@ -56,14 +59,14 @@ pub use crate::box_head::{
     BoxHead, BoxHeadConfig, BoxLosses, BoxPredictions, BoxRegression, BoxTarget, RegionPrediction,
 };
 pub use crate::conv::{Conv2d, ConvModule, ConvTranspose2d, Linear};
+pub use crate::conv_op::{Activation, conv, conv_composed};
 pub use crate::detections::{Detection, DetectionConfig};
 pub use crate::fpn::{Fpn, Pyramid};
 pub use crate::mask_head::{MaskHead, MaskHeadConfig, MaskPredictions};
 pub use crate::mask_rcnn::{MaskRcnn, MaskRcnnConfig, MaskRcnnLosses};
 pub use crate::mask_target::{TargetMask, mask_targets};
-pub use crate::nms::{
-    ClassifiedBox, Kept, SoftNms, Suppression, batched_nms, batched_soft_nms, multiclass_nms, nms, soft_nms,
-};
+pub use crate::nms::{ClassifiedBox, Suppression, batched_nms, multiclass_nms, nms};
+pub use crate::nms_soft::{Kept, SoftNms, batched_soft_nms, soft_nms};
 pub use crate::param_names::from_mmdet;
 pub use crate::proposals::{Proposal, ProposalConfig};
 pub use crate::roi_align::{

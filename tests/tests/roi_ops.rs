@@ -1,0 +1,339 @@
+//! RoIAlign, non-maximum suppression and mask targets against mmcv, mmdet and torchvision (`golden/ops`).
+
+use burn::prelude::*;
+use cvx_heads::{
+    Kept, Roi, SoftNms, TargetMask, batched_nms, batched_soft_nms, mask_targets, nms, roi_align,
+    roi_align_composed, roi_align_levels, roi_align_levels_composed, roi_level, soft_nms,
+};
+use cvx_tests::golden::{Array, Golden, Tensors};
+use cvx_tests::tolerance::{self, assert_close};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+type RoiAlign = fn(Tensor<4>, &[Roi], usize, f32, usize, bool) -> Tensor<4>;
+
+type RoiAlignLevels = fn(&[Tensor<4>], &[usize], &[Roi], usize, usize) -> Tensor<4>;
+
+/// The op and its composed version.
+const BOTH: [(&str, RoiAlign); 2] = [("own", roi_align), ("composed", roi_align_composed)];
+
+fn tensor(Array { shape, values }: Array<f32>, device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("an f32 tensor")
+}
+
+fn rois(array: &Array<f32>) -> Vec<Roi> {
+    let roi = |row: &[f32]| Roi { batch_index: row[0] as usize, bbox: [row[1], row[2], row[3], row[4]] };
+    array.values.chunks_exact(5).map(roi).collect()
+}
+
+fn boxes(array: &Array<f32>) -> Vec<[f32; 4]> {
+    array.values.as_chunks().0.to_vec()
+}
+
+fn indices(file: &Tensors, name: &str) -> Vec<usize> {
+    file.i64(name).values.into_iter().map(|index| index as usize).collect()
+}
+
+#[test]
+fn roi_align_equals_mmcv() {
+    let file = Golden::named("ops").tensors("roi_align.safetensors");
+    let rois = rois(&file.f32("in.rois"));
+    let scale = file.f32("in.spatial_scale").values[0];
+    for (which, align) in BOTH {
+        for side in [7, 14] {
+            for sampling_ratio in [0, 2] {
+                let name = format!("out{side}.sr{sampling_ratio}");
+                let expected = file.f32(&format!("out.{name}"));
+                let features = tensor(file.f32("in.features"), &Device::flex());
+                let rois = &rois[..expected.shape[0]];
+                let out = align(features, rois, side, scale, sampling_ratio, true);
+                let what = format!("{which} {name}");
+                assert_eq!(out.dims()[..], expected.shape, "{what}");
+                assert_close(&what, &values(out), &expected.values, tolerance::ONE_OPERATION);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_roi_align_equals_mmcv() {
+    let file = Golden::named("ops").tensors("roi_align.safetensors");
+    let device = Device::flex().autodiff();
+    let rois = rois(&file.f32("in.rois"));
+    let scale = file.f32("in.spatial_scale").values[0];
+    for (which, align) in BOTH {
+        for sampling_ratio in [0, 2] {
+            let features = tensor(file.f32("in.features"), &device).require_grad();
+            let out = align(features.clone(), &rois, 7, scale, sampling_ratio, true);
+            let grad_out = tensor(file.f32(&format!("in.grad_out7.sr{sampling_ratio}")), &device);
+            let grads = (out * grad_out).sum().backward();
+            let expected = file.f32(&format!("out.grad_features.out7.sr{sampling_ratio}"));
+            let what = format!("{which} gradient, sampling ratio {sampling_ratio}");
+            let grad = values(features.grad(&grads).expect("a gradient"));
+            assert_close(&what, &grad, &expected.values, tolerance::ONE_OPERATION);
+        }
+    }
+}
+
+#[test]
+fn rois_are_mapped_to_levels_as_in_mmdet() {
+    let file = Golden::named("ops").tensors("roi_align.safetensors");
+    let rois = rois(&file.f32("in.level_rois"));
+    let levels: Vec<_> = rois.iter().map(|roi| roi_level(roi.bbox, 4)).collect();
+    assert_eq!(levels, indices(&file, "out.level"));
+}
+
+const STRIDES: [usize; 4] = [4, 8, 16, 32];
+
+/// A pyramid of random features for images of `height` x `width` pixels.
+fn pyramid(channels: usize, [height, width]: [usize; 2], device: &Device) -> Vec<Tensor<4>> {
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let mut map = |stride: usize| {
+        let shape = [2, channels, height / stride, width / stride];
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.random_range(-1.0..1.0)).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    STRIDES.into_iter().map(&mut map).collect()
+}
+
+/// Random RoIs of every size, some reaching over the edge, some of no area, some inverted.
+fn random_rois(count: usize, [height, width]: [usize; 2]) -> Vec<Roi> {
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let mut one = |position: usize| {
+        let (x0, y0) = (random.random_range(-20.0..width as f32), random.random_range(-20.0..height as f32));
+        let size = 8.0 * 100f32.powf(random.random_range(0.0..1.0));
+        let (mut w, mut h) = (size, size * random.random_range(0.4..2.5));
+        match position % 16 {
+            13 => w = 0.0,
+            14 => (w, h) = (0.0, 0.0),
+            15 => h = -h,
+            _ => (),
+        }
+        Roi { batch_index: position % 2, bbox: [x0, y0, x0 + w, y0 + h] }
+    };
+    (0..count).map(&mut one).collect()
+}
+
+#[test]
+fn the_op_equals_its_composed_version_over_a_pyramid() {
+    let device = Device::flex().autodiff();
+    let size = [256, 320];
+    let rois = random_rois(60, size);
+    // 21 channels: one block of sixteen and a rest.
+    for (side, sampling_ratio) in [(7, 0), (3, 2), (14, 0), (1, 1)] {
+        let run = |align: RoiAlignLevels| {
+            let levels: Vec<_> = pyramid(21, size, &device).into_iter().map(Tensor::require_grad).collect();
+            let out = align(&levels, &STRIDES, &rois, side, sampling_ratio);
+            let grads = (out.clone() * out.clone().sin()).sum().backward();
+            let grads: Vec<_> = levels
+                .iter()
+                .map(|level| values(level.grad(&grads).expect("every level is reached")))
+                .collect();
+            (values(out), grads)
+        };
+        let (out, grads) = run(roi_align_levels);
+        let (expected_out, expected_grads) = run(roi_align_levels_composed);
+        assert_close("output", &out, &expected_out, tolerance::ONE_OPERATION);
+        for (grad, expected) in grads.iter().zip(&expected_grads) {
+            assert_close("gradient", grad, expected, tolerance::ONE_OPERATION);
+        }
+    }
+}
+
+#[test]
+fn rows_come_in_the_order_of_the_rois() {
+    let device = Device::flex();
+    let constant = |level: usize| Tensor::<4>::full([1, 1, 40, 40], level as f32, &device);
+    let levels: Vec<_> = (0..4).map(constant).collect();
+    let sizes = [500.0, 20.0, 120.0, 300.0, 30.0];
+    let roi = |size: f32| Roi { batch_index: 0, bbox: [1.0, 1.0, 1.0 + size, 1.0 + size] };
+    let rois = sizes.map(roi);
+    let out = roi_align_levels(&levels, &STRIDES, &rois, 1, 0);
+    let expected = [3.0, 0.0, 1.0, 2.0, 0.0];
+    assert_close("levels", &values(out), &expected, tolerance::ONE_OPERATION);
+}
+
+#[test]
+fn the_gradient_of_roi_align_is_the_slope_of_its_output() {
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let shape = [1, 2, 6, 5];
+    let features: Vec<f32> = (0..60).map(|_| random.random_range(-1.0..1.0)).collect();
+    let bbox = [[3.3, 1.9, 17.2, 21.7], [-6.0, 0.0, 9.0, 30.0], [12.0, 13.0, 12.5, 14.0]];
+    let rois = bbox.map(|bbox| Roi { batch_index: 0, bbox });
+    for (sampling_ratio, aligned) in [(0, true), (3, true), (0, false), (2, false)] {
+        let loss = |features: Vec<f32>| {
+            let device = &Device::flex().autodiff();
+            let features = Tensor::<4>::from_data(TensorData::new(features, shape), device).require_grad();
+            let out = roi_align(features.clone(), &rois, 3, 0.25, sampling_ratio, aligned);
+            let weights = Tensor::<1, Int>::arange(0..54, device).float().sin();
+            let loss = ((out.clone() * out).reshape([54]) * weights).sum();
+            let grads = loss.backward();
+            (values(loss)[0], values(features.grad(&grads).expect("a gradient")))
+        };
+        let (_, grad) = loss(features.clone());
+        let step = 1e-2;
+        let slopes: Vec<f32> = (0..features.len())
+            .map(|i| {
+                let at = |value: f32| {
+                    let mut moved = features.clone();
+                    moved[i] = value;
+                    loss(moved).0
+                };
+                (at(features[i] + step) - at(features[i] - step)) / (2.0 * step)
+            })
+            .collect();
+        assert_close("slope", &grad, &slopes, tolerance::FINITE_DIFFERENCE);
+    }
+}
+
+#[test]
+fn a_constant_map_gives_its_value_inside_and_zero_far_outside() {
+    let features = Tensor::<4>::full([1, 3, 8, 8], 2.5, &Device::flex());
+    let inside = Roi { batch_index: 0, bbox: [1.0, 1.0, 6.0, 7.0] };
+    let outside = Roi { batch_index: 0, bbox: [20.0, 20.0, 30.0, 30.0] };
+    for (_, align) in BOTH {
+        let out = values(align(features.clone(), &[inside, outside], 7, 1.0, 0, true));
+        assert_close("inside", &out[..3 * 49], &[2.5; 3 * 49], tolerance::ONE_OPERATION);
+        assert_eq!(out[3 * 49..], [0.0; 3 * 49]);
+    }
+}
+
+#[test]
+fn rois_on_a_grid_of_rising_numbers_give_the_numbers_between() {
+    // Detectron2's example (`tests/layers/test_roi_align.py`): a 5 x 5 map of 0..25, one RoI from (1, 1)
+    // to (3, 3). Aligned, its samples are half a pixel to the upper left of those of the first version.
+    let features = Tensor::<1, Int>::arange(0..25, &Device::flex()).float().reshape([1, 1, 5, 5]);
+    let roi = [Roi { batch_index: 0, bbox: [1.0, 1.0, 3.0, 3.0] }];
+    let rows = |first: f32| -> Vec<f32> {
+        (0..16).map(|i| first + 2.5 * (i / 4) as f32 + 0.5 * (i % 4) as f32).collect()
+    };
+    for (_, align) in BOTH {
+        let old = values(align(features.clone(), &roi, 4, 1.0, 0, false));
+        assert_close("first version", &old, &rows(7.5), tolerance::ONE_OPERATION);
+        let new = values(align(features.clone(), &roi, 4, 1.0, 0, true));
+        assert_close("aligned", &new, &rows(4.5), tolerance::ONE_OPERATION);
+    }
+}
+
+#[test]
+fn zero_rois_give_zero_rows_and_a_gradient_of_zeros() {
+    let device = Device::flex().autodiff();
+    let features = Tensor::<4>::ones([2, 3, 8, 8], &device).require_grad();
+    let out = roi_align(features.clone(), &[], 7, 0.25, 0, true);
+    assert_eq!(out.dims(), [0, 3, 7, 7]);
+    let grads = (out.sum() + features.clone().sum() * 0.0).backward();
+    assert_eq!(values(features.grad(&grads).expect("a gradient")), [0.0; 2 * 3 * 64]);
+    let composed = roi_align_composed(features, &[], 7, 0.25, 0, true);
+    assert_eq!(composed.dims(), [0, 3, 7, 7]);
+}
+
+#[test]
+fn a_permuted_map_is_read_as_it_is_seen() {
+    let device = Device::flex();
+    let features_nchw = pyramid(5, [64, 96], &device).swap_remove(0);
+    let features_nhwc = features_nchw.clone().permute([0, 2, 3, 1]);
+    let stored = Tensor::<4>::from_data(features_nhwc.into_data(), &device);
+    let rois = random_rois(12, [64, 96]);
+    let straight = roi_align(features_nchw.clone(), &rois, 7, 0.25, 0, true);
+    let permuted = roi_align(stored.permute([0, 3, 1, 2]), &rois, 7, 0.25, 0, true);
+    assert_eq!(values(straight), values(permuted));
+    let flipped = roi_align(features_nchw.clone().flip([3]).flip([3]), &rois, 7, 0.25, 0, true);
+    assert_eq!(values(flipped), values(roi_align(features_nchw, &rois, 7, 0.25, 0, true)));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let device = Device::flex().autodiff();
+    let size = [256, 320];
+    let rois = random_rois(80, size);
+    let run = || {
+        let levels: Vec<_> = pyramid(40, size, &device).into_iter().map(Tensor::require_grad).collect();
+        let out = roi_align_levels(&levels, &STRIDES, &rois, 7, 0);
+        let grads = (out.clone() * out.clone()).sum().backward();
+        let of_level = |level: &Tensor<4>| values(level.grad(&grads).expect("a gradient"));
+        (values(out), levels.iter().map(of_level).collect::<Vec<_>>())
+    };
+    let in_pool = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("a pool of threads").install(run)
+    };
+    let alone = in_pool(1);
+    for threads in [2, 5] {
+        assert!(in_pool(threads) == alone, "{threads} threads give other bits than one");
+    }
+}
+
+#[test]
+fn hard_suppression_equals_torchvision() {
+    let file = Golden::named("ops").tensors("nms.safetensors");
+    let boxes = boxes(&file.f32("in.boxes"));
+    let scores = file.f32("in.scores").values;
+    let classes = indices(&file, "in.ids");
+    for iou in [0.3, 0.5, 0.7] {
+        let expected = indices(&file, &format!("out.nms.{iou}.keep"));
+        assert_eq!(nms(&boxes, &scores, iou), expected, "one class, {iou}");
+        let expected = indices(&file, &format!("out.batched_nms.{iou}.keep"));
+        assert_eq!(batched_nms(&boxes, &scores, &classes, iou), expected, "by class, {iou}");
+    }
+}
+
+#[track_caller]
+fn assert_kept(kept: &[Kept], file: &Tensors, name: &str) {
+    let order: Vec<_> = kept.iter().map(|one| one.index).collect();
+    assert_eq!(order, indices(file, &format!("{name}.keep")), "{name}");
+    let scores: Vec<_> = kept.iter().map(|one| one.score).collect();
+    let expected = file.f32(&format!("{name}.dets")).values;
+    let expected: Vec<_> = expected.chunks_exact(5).map(|row| row[4]).collect();
+    assert_close(name, &scores, &expected, tolerance::ONE_OPERATION);
+}
+
+#[test]
+fn soft_suppression_equals_mmcv() {
+    let file = Golden::named("ops").tensors("nms.safetensors");
+    let boxes = boxes(&file.f32("in.boxes"));
+    let scores = file.f32("in.scores").values;
+    let classes = indices(&file, "in.ids");
+    for iou in [0.3, 0.5] {
+        let kept = batched_soft_nms(&boxes, &scores, &classes, iou, SoftNms::Linear, 1e-3);
+        assert_kept(&kept, &file, &format!("out.batched_soft_nms_linear.{iou}"));
+    }
+    let gaussian = SoftNms::Gaussian { sigma: 0.5 };
+    let kept = soft_nms(&boxes, &scores, 0.3, gaussian, 0.05);
+    assert_kept(&kept, &file, "out.soft_nms_gaussian");
+}
+
+/// The tight rectangle around the set pixels of a bitmap.
+fn tight(bitmap: &[u8], frame_width: usize, frame_height: usize) -> TargetMask {
+    let set = |i: &usize| bitmap[*i] != 0;
+    let columns: Vec<_> = (0..bitmap.len()).filter(set).map(|i| i % frame_width).collect();
+    let rows: Vec<_> = (0..bitmap.len()).filter(set).map(|i| i / frame_width).collect();
+    let (Some(&x0), Some(&x1)) = (columns.iter().min(), columns.iter().max()) else {
+        panic!("the golden masks are not empty");
+    };
+    let (y0, y1) = (rows[0], rows[rows.len() - 1]);
+    let line = |y: usize| &bitmap[y * frame_width + x0..=y * frame_width + x1];
+    let pixels = (y0..=y1).flat_map(line).copied().collect();
+    TargetMask { frame_width, frame_height, x0, y0, width: x1 + 1 - x0, height: y1 + 1 - y0, pixels }
+}
+
+#[test]
+fn mask_targets_equal_mmdet() {
+    let file = Golden::named("ops").tensors("masks.safetensors");
+    let masks = file.i64("in.gt_masks");
+    let bitmaps: Vec<u8> = masks.values.iter().map(|&pixel| pixel as u8).collect();
+    let [_, height, width] = masks.shape[..] else { panic!("[masks, height, width]") };
+    let masks: Vec<_> =
+        bitmaps.chunks_exact(height * width).map(|bitmap| tight(bitmap, width, height)).collect();
+    let boxes = boxes(&file.f32("in.boxes"));
+    let assigned = indices(&file, "in.gt_inds");
+    let targets = mask_targets(&boxes, &assigned, &masks, 28);
+    let expected: Vec<u8> =
+        file.i64("out.mask_targets28").values.into_iter().map(|cell| cell as u8).collect();
+    assert!(targets == expected, "{} cells differ", {
+        targets.iter().zip(&expected).filter(|(a, b)| a != b).count()
+    });
+}
