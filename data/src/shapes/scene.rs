@@ -102,7 +102,7 @@ impl Scene {
                 x: centre(self.width),
                 y: centre(self.height),
                 radius,
-                angle: rng.random_range(0.0..std::f32::consts::TAU),
+                turn: rng.random_range(0.0..std::f32::consts::TAU).sin_cos(),
             };
             if self.place(outline, false, rng) {
                 return;
@@ -125,7 +125,7 @@ impl Scene {
                 x: x + distance * angle.cos(),
                 y: y + distance * angle.sin(),
                 radius: rng.random_range(4.5..7.0),
-                angle: rng.random_range(0.0..std::f32::consts::TAU),
+                turn: rng.random_range(0.0..std::f32::consts::TAU).sin_cos(),
             };
             self.place(outline, true, rng);
         }

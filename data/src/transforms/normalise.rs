@@ -22,10 +22,6 @@ pub fn normalise_into(
         "{width} x {height} does not fit into {padded_width} x {padded_height}"
     );
     assert_eq!(planes.len(), 3 * padded_height * padded_width, "three padded planes");
-    // A value of 8 bits has 256 results; a division each would cost more than the look-up.
-    let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
-        std::array::from_fn(|value| (value as f32 - mean[channel]) / std[channel])
-    });
     let (red, rest) = planes.split_at_mut(padded_height * padded_width);
     let (green, blue) = rest.split_at_mut(padded_height * padded_width);
     let mut source = image.as_raw().chunks_exact(width.max(1) * 3);
@@ -35,15 +31,38 @@ pub fn normalise_into(
         .zip(blue.chunks_exact_mut(padded_width));
     for ((red, green), blue) in rows {
         let pixels = source.next().unwrap_or_default();
-        let columns = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
-        for (((red, green), blue), pixel) in columns.zip(pixels.chunks_exact(3)) {
-            *red = tables[0][usize::from(pixel[0])];
-            *green = tables[1][usize::from(pixel[1])];
-            *blue = tables[2][usize::from(pixel[2])];
+        let mut planes = [red, green, blue];
+        normalise_row(pixels, mean, std, &mut planes);
+        for plane in planes {
+            plane[pixels.len() / 3..].fill(0.0);
         }
-        let filled = pixels.len() / 3;
-        for row in [red, green, blue] {
-            row[filled..].fill(0.0);
+    }
+}
+
+/// One row of pixels into the beginnings of three rows of planes.
+fn normalise_row(pixels: &[u8], mean: [f32; 3], std: [f32; 3], planes: &mut [&mut [f32]; 3]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// The same loop, compiled for wider vectors: three bytes apart is only quick to load with
+        /// byte shuffles.
+        #[target_feature(enable = "avx2")]
+        fn with_avx2(pixels: &[u8], mean: [f32; 3], std: [f32; 3], planes: &mut [&mut [f32]; 3]) {
+            plain(pixels, mean, std, planes);
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: AVX2 was just detected.
+            return unsafe { with_avx2(pixels, mean, std, planes) };
+        }
+    }
+    plain(pixels, mean, std, planes);
+}
+
+#[inline(always)]
+fn plain(pixels: &[u8], mean: [f32; 3], std: [f32; 3], planes: &mut [&mut [f32]; 3]) {
+    for (channel, plane) in planes.iter_mut().enumerate() {
+        let (mean, std) = (mean[channel], std[channel]);
+        for (value, pixel) in plane.iter_mut().zip(pixels.chunks_exact(3)) {
+            *value = (f32::from(pixel[channel]) - mean) / std;
         }
     }
 }
