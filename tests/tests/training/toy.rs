@@ -71,7 +71,7 @@ fn config(accumulation: usize) -> TrainerConfig {
         accumulation,
         clip_norm: Some(2.0),
         evaluate: Every::Epochs(1),
-        checkpoint: Every::Steps(1),
+        checkpoint: Every::Steps(2),
         best_metric: "box/ap".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Once;
 
 use anyhow::{Result, anyhow};
-use image::imageops::{FilterType, resize};
+use image::imageops::thumbnail;
 use image::{ImageFormat, RgbImage};
 use plotters::prelude::*;
 use plotters::style::FontStyle;
@@ -66,7 +66,8 @@ pub fn draw(path: &Path, records: &[StepRecord], evaluations: &[Evaluation]) -> 
         .map_err(|e| anyhow!("{} could not be drawn: {e}", path.display()))?;
     let large = RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| anyhow!("{}: {width} x {height} pixels", path.display()))?;
-    let small = resize(&large, width / OVERSAMPLING, height / OVERSAMPLING, FilterType::Triangle);
+    // Each pixel is the mean of those it covers.
+    let small = thumbnail(&large, width / OVERSAMPLING, height / OVERSAMPLING);
     let mut encoded = std::io::Cursor::new(Vec::new());
     small.write_to(&mut encoded, ImageFormat::Png)?;
     atomic_file::replace(path, |file| Ok(file.write_all(encoded.get_ref())?))
