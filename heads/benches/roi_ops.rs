@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::prelude::*;
+use burn::tensor::Distribution;
 use cvx_heads::{
     Roi, SoftNms, TargetMask, batched_nms, mask_targets, nms, roi_align_levels, roi_align_levels_composed,
     soft_nms,
