@@ -161,11 +161,8 @@ fn adamw_moves_as_computed_by_hand() {
     // p = 1: gradients 0.5, -0.25, 2 and weight decay 0.05; p = -2: gradients 1e-7, 0, 3e-7, near eps, without decay.
     let gradients = [[0.5, 1e-7], [-0.25, 0.0], [2.0, 3e-7]];
     let lrs = [0.1, 0.1, 0.05];
-    let expected: [[f32; 2]; 3] = [
-        [0.895, -2.090_909],
-        [0.863_891_3, -2.149_611],
-        [0.828_199_2, -2.186_100_3],
-    ];
+    let expected: [[f32; 2]; 3] =
+        [[0.895, -2.090_909], [0.863_891_3, -2.149_611], [0.828_199_2, -2.186_100_3]];
     let device = Device::flex().autodiff();
     let mut model = TwoScalars {
         weight: Param::from_data([[1.0_f32]], &device),
