@@ -7,8 +7,9 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::prelude::*;
-use burn::tensor::module::{conv_transpose2d, conv2d, linear};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::module::linear;
+
+use crate::conv_op::{Activation, conv};
 
 /// Weights drawn as in `torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu")`.
 pub(crate) const KAIMING_FAN_OUT: Initializer =
@@ -49,16 +50,13 @@ impl Conv2d {
         }
     }
 
-    /// Convolves.
+    /// Convolves, and activates.
     ///
     /// # Shapes
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height, width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, kernel, _] = self.weight.dims();
-        let padding = kernel / 2;
-        let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
-        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        conv(x, self.weight.val(), self.bias.val(), activation)
     }
 }
 
@@ -73,13 +71,13 @@ impl ConvModule {
         Self { conv: Conv2d::new(channels, kernel, weights, device) }
     }
 
-    /// Convolves; no normalisation, no activation.
+    /// Convolves, and activates; no normalisation.
     ///
     /// # Shapes
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height, width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.conv.forward(x)
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        self.conv.forward(x, activation)
     }
 }
 
@@ -99,14 +97,23 @@ impl ConvTranspose2d {
         }
     }
 
-    /// Doubles height and width.
+    /// Doubles height and width, and activates.
+    ///
+    /// A window of four output pixels belongs to one input pixel alone, so this is a product at every
+    /// pixel, whose four results are then laid out.
     ///
     /// # Shapes
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, 2 * height, 2 * width]`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1);
-        conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let [batch, inputs, height, width] = x.dims();
+        let [_, outputs, _, _] = self.weight.dims();
+        let weight = self.weight.val().permute([1, 2, 3, 0]).reshape([outputs * 4, inputs, 1, 1]);
+        let bias = self.bias.val().reshape([outputs, 1]).repeat_dim(1, 4).reshape([outputs * 4]);
+        conv(x, weight, bias, activation)
+            .reshape([batch, outputs, 2, 2, height, width])
+            .permute([0, 1, 4, 2, 5, 3])
+            .reshape([batch, outputs, 2 * height, 2 * width])
     }
 }
 

@@ -15,6 +15,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use cvx_backbone::{FeatureMaps, FeatureSpec};
 
 use crate::conv::{ConvModule, XAVIER};
+use crate::conv_op::Activation;
 
 /// The five maps of the pyramid, high resolution first: `[batch, channels, height, width]`.
 #[derive(Clone, Debug)]
@@ -70,12 +71,13 @@ impl Fpn {
     /// - output: `[batch, channels, height, width]`, sizes as in `maps`, p6 half of p5 rounded up
     pub fn forward(&self, maps: FeatureMaps) -> Pyramid {
         let FeatureMaps { c2, c3, c4, c5 } = maps;
-        let lateral = |level: usize, map: Tensor<4>| self.lateral_convs[level].forward(map);
+        let lateral =
+            |level: usize, map: Tensor<4>| self.lateral_convs[level].forward(map, Activation::Identity);
         let m5 = lateral(3, c5);
         let m4 = add_upsampled(lateral(2, c4), m5.clone());
         let m3 = add_upsampled(lateral(1, c3), m4.clone());
         let m2 = add_upsampled(lateral(0, c2), m3.clone());
-        let output = |level: usize, map: Tensor<4>| self.fpn_convs[level].forward(map);
+        let output = |level: usize, map: Tensor<4>| self.fpn_convs[level].forward(map, Activation::Identity);
         let p5 = output(3, m5);
         let p6 = every_second_pixel(p5.clone());
         Pyramid { p2: output(0, m2), p3: output(1, m3), p4: output(2, m4), p5, p6 }

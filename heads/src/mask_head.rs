@@ -5,9 +5,10 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::activation::sigmoid;
 
 use crate::conv::{Conv2d, ConvModule, ConvTranspose2d, KAIMING_FAN_OUT};
+use crate::conv_op::Activation;
 use crate::host::{connected_zero, floats, indices, read_floats};
 use crate::rpn::binary_cross_entropy;
 
@@ -74,10 +75,10 @@ impl MaskHead {
     pub fn forward(&self, regions: Tensor<4>) -> MaskPredictions {
         let mut hidden = regions;
         for conv in &self.convs {
-            hidden = relu(conv.forward(hidden));
+            hidden = conv.forward(hidden, Activation::Relu);
         }
-        let enlarged = relu(self.upsample.forward(hidden));
-        MaskPredictions { logits: self.conv_logits.forward(enlarged) }
+        let enlarged = self.upsample.forward(hidden, Activation::Relu);
+        MaskPredictions { logits: self.conv_logits.forward(enlarged, Activation::Identity) }
     }
 }
 

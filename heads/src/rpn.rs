@@ -5,9 +5,10 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::{log_sigmoid, relu};
+use burn::tensor::activation::log_sigmoid;
 
 use crate::conv::{Conv2d, normal};
+use crate::conv_op::Activation;
 use crate::host::{connected_zero, floats, indices, read_floats};
 use crate::rpn_targets::AnchorTargets;
 
@@ -71,10 +72,10 @@ impl RpnHead {
     /// - output: see [`RpnLevel`], one a level
     pub fn forward(&self, levels: &[Tensor<4>]) -> Vec<RpnLevel> {
         let level = |map: &Tensor<4>| {
-            let hidden = relu(self.rpn_conv.forward(map.clone()));
+            let hidden = self.rpn_conv.forward(map.clone(), Activation::Relu);
             RpnLevel {
-                objectness: self.rpn_cls.forward(hidden.clone()),
-                deltas: self.rpn_reg.forward(hidden),
+                objectness: self.rpn_cls.forward(hidden.clone(), Activation::Identity),
+                deltas: self.rpn_reg.forward(hidden, Activation::Identity),
             }
         };
         levels.iter().map(level).collect()

@@ -1,5 +1,6 @@
 //! The detector against mmdet's tensors, its sizes against the published ones, and its edges.
 
+mod convolution;
 mod gradients;
 mod inference;
 mod model;

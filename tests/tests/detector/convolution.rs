@@ -1,0 +1,72 @@
+//! The convolution of the heads against Burn's, forward and backward.
+
+use burn::prelude::*;
+use burn::tensor::Distribution;
+use cvx_heads::{Activation, conv, conv_composed};
+use cvx_tests::tolerance::{GRADIENT, ONE_OPERATION, assert_close};
+
+use crate::model::values;
+
+/// A convolution: how it is computed is what the tests compare.
+type Convolution = fn(Tensor<4>, Tensor<4>, Tensor<1>, Activation) -> Tensor<4>;
+
+#[track_caller]
+fn case([batch, inputs, outputs]: [usize; 3], [height, width]: [usize; 2], kernel: usize) {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let x = Tensor::<4>::random([batch, inputs, height, width], normal, &device).require_grad();
+    let weight = Tensor::<4>::random([outputs, inputs, kernel, kernel], normal, &device).require_grad();
+    let bias = Tensor::<1>::random([outputs], normal, &device).require_grad();
+    let slopes = Tensor::<4>::random([batch, outputs, height, width], normal, &device);
+    for activation in [Activation::Identity, Activation::Relu] {
+        let run = |convolution: Convolution| {
+            let y = convolution(x.clone(), weight.clone(), bias.clone(), activation);
+            let gradients = (y.clone() * slopes.clone()).sum().backward();
+            [
+                values(y),
+                values(x.grad(&gradients).unwrap()),
+                values(weight.grad(&gradients).unwrap()),
+                values(bias.grad(&gradients).unwrap()),
+            ]
+        };
+        let ([y, of_x, of_weight, of_bias], expected) = (run(conv), run(conv_composed));
+        assert_close("output", &y, &expected[0], ONE_OPERATION);
+        assert_close("gradient of the input", &of_x, &expected[1], GRADIENT);
+        assert_close("gradient of the weight", &of_weight, &expected[2], GRADIENT);
+        assert_close("gradient of the bias", &of_bias, &expected[3], GRADIENT);
+    }
+}
+
+#[test]
+fn convolution_is_burns_in_every_shape() {
+    for kernel in [1, 3] {
+        case([1, 1, 1], [1, 1], kernel);
+        case([2, 3, 5], [1, 7], kernel);
+        case([2, 3, 5], [7, 1], kernel);
+        case([1, 70, 130], [5, 6], kernel);
+        case([9, 4, 3], [14, 14], kernel);
+        case([1, 2, 3], [3, 1100], kernel);
+        case([2, 5, 4], [40, 60], kernel);
+    }
+}
+
+#[test]
+fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
+    let device = Device::flex();
+    let normal = Distribution::Normal(0.0, 1.0);
+    let x = Tensor::<4>::random([2, 6, 5, 3], normal, &device).permute([0, 3, 1, 2]);
+    let weight = Tensor::<4>::random([3, 3, 3, 4], normal, &device).permute([3, 0, 1, 2]);
+    let bias = Tensor::<1>::random([4], normal, &device);
+    let y = conv(x.clone(), weight.clone(), bias.clone(), Activation::Identity);
+    let expected = conv_composed(x, weight, bias, Activation::Identity);
+    assert_close("output", &values(y), &values(expected), ONE_OPERATION);
+}
+
+#[test]
+fn relu_lets_pass_what_is_not_a_number() {
+    let device = Device::flex();
+    let x = Tensor::<4>::full([1, 1, 2, 2], f32::NAN, &device);
+    let y = conv(x, Tensor::ones([1, 1, 1, 1], &device), Tensor::zeros([1], &device), Activation::Relu);
+    assert!(values(y).iter().all(|value| value.is_nan()));
+}
