@@ -1,7 +1,7 @@
 //! Dense convolution as an op of its own, with its own backward, where the device has one.
 //!
-//! On Flex the work is nine matrix products on shifted views of a padded image (`conv_flex.rs`): six
-//! times as fast as Burn's there. On every other device it is Burn's convolution.
+//! On Flex the work is one matrix product for every tap of the kernel, on shifted views of a padded image
+//! (`conv_flex.rs`), with the activation in the same pass. On every other device it is Burn's convolution.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
