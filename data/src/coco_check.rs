@@ -1,6 +1,7 @@
 //! What is doubtful about a readable COCO file: what would break a training, and what would merely hurt it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -88,10 +89,11 @@ impl Coco {
 fn first_of_each(ids: impl Iterator<Item = u64>, mut repeated: impl FnMut(u64)) -> HashMap<u64, usize> {
     let mut first = HashMap::new();
     for (position, id) in ids.enumerate() {
-        if first.contains_key(&id) {
-            repeated(id);
-        } else {
-            first.insert(id, position);
+        match first.entry(id) {
+            Entry::Occupied(_) => repeated(id),
+            Entry::Vacant(slot) => {
+                slot.insert(position);
+            }
         }
     }
     first

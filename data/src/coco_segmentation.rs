@@ -1,5 +1,6 @@
 //! Segmentations as they stand in a COCO file: polygons, run lengths as numbers, or run lengths as a string.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ pub struct Segmentation {
 }
 
 /// A segmentation that was read.
-pub(crate) enum Form {
+pub(crate) enum Form<'a> {
     /// No segmentation, `null` or `[]`.
     None,
     Polygons(Vec<Vec<f64>>),
     Counts(Vec<u32>, [u32; 2]),
-    Compressed(String, [u32; 2]),
+    Compressed(Cow<'a, str>, [u32; 2]),
 }
 
 impl Segmentation {
@@ -62,7 +63,7 @@ impl Segmentation {
         Ok(self.rle(height, width)?.map(|rle| (rle.area(), rle.to_box())))
     }
 
-    pub(crate) fn read(&self) -> Result<Form, SegmentationError> {
+    pub(crate) fn read(&self) -> Result<Form<'_>, SegmentationError> {
         let mut json = Json::part(&self.source.text, self.start..self.start + self.len);
         let start = json.clone();
         match json.peek() {
@@ -76,7 +77,7 @@ impl Segmentation {
     }
 }
 
-fn read_polygons(mut json: Json<'_>) -> Option<Form> {
+fn read_polygons(mut json: Json<'_>) -> Option<Form<'_>> {
     let mut polygons = Vec::new();
     let walked = json.list(|json| {
         let mut numbers = Vec::new();
@@ -91,10 +92,10 @@ fn read_polygons(mut json: Json<'_>) -> Option<Form> {
     Some(if polygons.is_empty() { Form::None } else { Form::Polygons(polygons) })
 }
 
-fn read_rle(mut json: Json<'_>) -> Result<Option<Form>, SegmentationError> {
-    enum Runs {
+fn read_rle(mut json: Json<'_>) -> Result<Option<Form<'_>>, SegmentationError> {
+    enum Runs<'a> {
         Numbers(Vec<u32>),
-        Text(String),
+        Text(Cow<'a, str>),
     }
     let (mut size, mut runs) = (None, None);
     let mut too_long = None;
@@ -125,7 +126,7 @@ fn read_rle(mut json: Json<'_>) -> Result<Option<Form>, SegmentationError> {
                 })?;
                 runs = Some(Runs::Numbers(counts));
             }
-            b"counts" => runs = Some(Runs::Text(json.string()?.into_owned())),
+            b"counts" => runs = Some(Runs::Text(json.string()?)),
             _ => {
                 json.skip()?;
             }
@@ -150,7 +151,7 @@ pub(crate) fn polygon_doubt(polygons: &[Vec<f64>]) -> Option<(PolygonError, bool
             return Some((PolygonError::NotFinite { polygon, found }, true));
         }
     }
-    let is_outline = |numbers: &Vec<f64>| numbers.len() >= 6 && numbers.len() % 2 == 0;
+    let is_outline = |numbers: &Vec<f64>| numbers.len() >= 6 && numbers.len().is_multiple_of(2);
     let polygon = polygons.iter().position(|numbers| !is_outline(numbers))?;
     let found = polygons[polygon].len();
     let fillable = polygons[0].len() > 4 && polygons.iter().all(|numbers| numbers.len() >= 2);
