@@ -20,6 +20,7 @@ mod features;
 mod grn;
 mod initializer;
 pub mod ops;
+mod param_names;
 mod variant;
 
 pub use crate::block::{Block, BlockNorm};
@@ -27,4 +28,5 @@ pub use crate::channel_norm::ChannelNorm;
 pub use crate::convnext::{ConvNext, ConvNextConfig};
 pub use crate::features::{FeatureMaps, FeatureSpec};
 pub use crate::grn::Grn;
+pub use crate::param_names::published_name;
 pub use crate::variant::{UnknownVariant, Variant};

@@ -3,9 +3,16 @@
 //! Each exists twice. [`composed`] writes it with plain tensor operations, runs on every device and
 //! is what the other is tested against; the fused form has its own forward and backward.
 
+mod autodiff;
 pub mod composed;
+mod cpu;
+mod extension;
+mod flex;
 
+use burn::backend::Dispatch;
 use burn::prelude::*;
+
+use self::extension::{FusedOps, is_fused};
 
 /// Epsilon of every LayerNorm and of GRN in ConvNeXt.
 pub const EPSILON: f64 = 1e-6;
@@ -35,6 +42,7 @@ pub struct BlockWeights {
 
 /// The part of a block that V1 and V2 differ in.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, for the length of a call")]
 pub enum Mixing {
     /// V2: global response normalization between the products.
     Grn {
@@ -56,7 +64,43 @@ pub enum Mixing {
 /// - `x_nhwc`, output: `[batch, height, width, channels]`
 /// - `scale`: `[batch]`
 pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>) -> Tensor<4> {
-    composed::block(x_nhwc, weights, scale)
+    if !is_fused(&x_nhwc) {
+        return composed::block(x_nhwc, weights, scale);
+    }
+    let BlockWeights {
+        depthwise_weight,
+        depthwise_bias,
+        norm_weight,
+        norm_bias,
+        expand_weight,
+        expand_bias,
+        contract_weight,
+        contract_bias,
+        mixing,
+    } = weights;
+    let (is_grn, is_scaled) = (matches!(mixing, Mixing::Grn { .. }), scale.is_some());
+    // What is not there is stood in for by a tensor that is; the operation does not read it.
+    let (gamma, beta) = match mixing {
+        Mixing::Grn { gamma, beta } => (gamma, beta),
+        Mixing::LayerScale { gamma } => (gamma, contract_bias.clone()),
+    };
+    let scale = scale.unwrap_or_else(|| contract_bias.clone());
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_block(
+        x_nhwc.into_dispatch(),
+        depthwise_weight.into_dispatch(),
+        depthwise_bias.into_dispatch(),
+        norm_weight.into_dispatch(),
+        norm_bias.into_dispatch(),
+        expand_weight.into_dispatch(),
+        expand_bias.into_dispatch(),
+        contract_weight.into_dispatch(),
+        contract_bias.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        scale.into_dispatch(),
+        is_grn,
+        is_scaled,
+    ))
 }
 
 /// LayerNorm over the last axis, with epsilon 1e-6.
@@ -65,7 +109,14 @@ pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>)
 /// - `x_nhwc`, output: `[batch, height, width, channels]`
 /// - `weight`, `bias`: `[channels]`
 pub fn layer_norm(x_nhwc: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>) -> Tensor<4> {
-    composed::layer_norm(x_nhwc, weight, bias)
+    if !is_fused(&x_nhwc) {
+        return composed::layer_norm(x_nhwc, weight, bias);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
+        x_nhwc.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
 }
 
 /// A convolution whose stride is its kernel's side; rows and columns left over are not read.
@@ -76,5 +127,12 @@ pub fn layer_norm(x_nhwc: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>) -> Tens
 /// - `bias`: `[outputs]`
 /// - output: `[batch, floor(height / side), floor(width / side), outputs]`
 pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
-    composed::patch_conv(x_nhwc, weight, bias)
+    if !is_fused(&x_nhwc) {
+        return composed::patch_conv(x_nhwc, weight, bias);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_patch_conv(
+        x_nhwc.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
 }

@@ -1,0 +1,396 @@
+//! The ConvNeXt block in three passes over memory, V1 and V2.
+//!
+//! 1. depthwise 7x7, bias and normalisation, one row at a time;
+//! 2. first product, GELU and each channel's sum of squares, one tile of positions at a time;
+//! 3. second product of the tile, with GRN's factors applied on the way in, and the residual sum.
+//!
+//! GRN needs its image's sums before the second product, which is why 2 and 3 are two passes. Its
+//! `y = h * (gamma * n + 1) + beta` becomes a factor for each channel and image, and `beta . W2` joins
+//! the bias. What training keeps is the normalised input of the first product and that product: GELU is
+//! cheaper to repeat than to store.
+
+use core::ops::Range;
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::buffer::{Buffer, Shared, with_scratch};
+use super::depthwise::{Direction, FinishRow, Images, depthwise};
+use super::dispatch::vectorised;
+use super::gelu::gelu;
+use super::matmul::{Matrix, Write, multiply};
+use super::norm::normalise;
+use super::tiles::{by_image, tiles};
+use crate::ops::EPSILON;
+
+/// A block's input and parameters, each contiguous; shapes as in `ops::BlockWeights`.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockInputs<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) depthwise_weight: &'a [f32],
+    pub(crate) depthwise_bias: &'a [f32],
+    pub(crate) norm_weight: &'a [f32],
+    pub(crate) norm_bias: &'a [f32],
+    pub(crate) expand_weight: &'a [f32],
+    pub(crate) expand_bias: &'a [f32],
+    pub(crate) contract_weight: &'a [f32],
+    pub(crate) contract_bias: &'a [f32],
+    pub(crate) mixing: MixingInputs<'a>,
+    /// Factor of each image's branch.
+    pub(crate) scale: Option<&'a [f32]>,
+}
+
+/// The parameters that V1 and V2 differ in.
+#[derive(Clone, Copy)]
+pub(crate) enum MixingInputs<'a> {
+    Grn { gamma: &'a [f32], beta: &'a [f32] },
+    LayerScale { gamma: &'a [f32] },
+}
+
+impl BlockInputs<'_> {
+    pub(crate) fn hidden(&self) -> usize {
+        self.expand_bias.len()
+    }
+
+    pub(crate) fn scale_of(&self, image: usize) -> f32 {
+        self.scale.map_or(1.0, |scale| scale[image])
+    }
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    /// Depthwise output, centred and divided by its deviation: `[positions, channels]`.
+    pub(crate) normalised: Buffer,
+    /// One over that deviation: `[positions]`.
+    pub(crate) inverse: Buffer,
+    /// First product before GELU: `[positions, hidden]`.
+    pub(crate) hidden: Buffer,
+    /// GRN's norm of each channel: `[batch, hidden]`.
+    pub(crate) norms: Vec<f32>,
+}
+
+/// Whether a backward pass will follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Nothing,
+    ForBackward,
+}
+
+/// Floats of hidden layer that inference has in use at a time, so that the second product finds them
+/// in a cache.
+const GROUP_FLOATS: usize = 2 * 1024 * 1024;
+
+/// `x + scale * branch(x)` into `output`; both `[batch, height, width, channels]`.
+pub(crate) fn block_forward(
+    inputs: BlockInputs<'_>,
+    images: Images,
+    keep: Keep,
+    output: &mut [f32],
+) -> Option<Saved> {
+    let hidden = inputs.hidden();
+    if keep == Keep::ForBackward {
+        return Some(forward_group(inputs, images, keep, output));
+    }
+    let group = (GROUP_FLOATS / (images.positions() * hidden).max(1)).clamp(1, images.batch.max(1));
+    let floats = group * images.floats();
+    if floats == 0 {
+        return None;
+    }
+    let groups = inputs.x.chunks(floats).zip(output.chunks_mut(floats));
+    for (index, (x, output)) in groups.enumerate() {
+        let batch = x.len() / images.floats();
+        let scale = inputs.scale.map(|scale| &scale[index * group..][..batch]);
+        forward_group(BlockInputs { x, scale, ..inputs }, Images { batch, ..images }, keep, output);
+    }
+    None
+}
+
+fn forward_group(inputs: BlockInputs<'_>, images: Images, keep: Keep, output: &mut [f32]) -> Saved {
+    let Images { batch, channels, .. } = images;
+    let (positions, hidden) = (batch * images.positions(), inputs.hidden());
+    let mut normalised = Buffer::new(positions * channels);
+    let mut inverse = Buffer::new(positions);
+    depthwise(
+        inputs.x,
+        images,
+        inputs.depthwise_weight,
+        Some(inputs.depthwise_bias),
+        Direction::Forward,
+        &NormaliseRow {
+            images,
+            normalised: Shared::new(&mut normalised),
+            inverse: Shared::new(&mut inverse),
+        },
+    );
+
+    let mut products = Buffer::new(positions * hidden);
+    let squares = expand(inputs, images, keep, &normalised, &mut products);
+    let norms: Vec<f32> = squares.iter().map(|square| square.sqrt()).collect();
+    contract(inputs, images, keep, &norms, &products, output);
+    Saved { normalised, inverse, hidden: products, norms }
+}
+
+/// Normalises each position of a row that the depthwise convolution has finished.
+struct NormaliseRow {
+    images: Images,
+    normalised: Shared,
+    inverse: Shared,
+}
+
+impl FinishRow for NormaliseRow {
+    #[inline(always)]
+    fn finish<S: Simd>(&self, simd: S, image: usize, row: usize, results: &[f32], stride: usize) {
+        let Images { height, width, channels, .. } = self.images;
+        let first = (image * height + row) * width;
+        // SAFETY: each row of each image is finished once.
+        let normalised = unsafe { self.normalised.part(first * channels, width * channels) };
+        // SAFETY: as above.
+        let inverse = unsafe { self.inverse.part(first, width) };
+        let positions = results.chunks_exact(stride).zip(normalised.chunks_exact_mut(channels));
+        for ((x, normalised), inverse) in positions.zip(inverse) {
+            *inverse = normalise(simd, &x[..channels], normalised);
+        }
+    }
+}
+
+/// First product. Writes it to `products` if it is kept, else its GELU; returns the sums of squares of
+/// that GELU, `[batch, hidden]`, where there is a GRN to use them.
+fn expand(
+    inputs: BlockInputs<'_>,
+    images: Images,
+    keep: Keep,
+    normalised: &[f32],
+    products: &mut [f32],
+) -> Vec<f32> {
+    let Images { batch, channels, .. } = images;
+    let (hidden, per_image) = (inputs.hidden(), images.positions());
+    let is_grn = matches!(inputs.mixing, MixingInputs::Grn { .. });
+    let shared = Shared::new(products);
+    let sums: Vec<Vec<(usize, Vec<f32>)>> = tiles(batch * per_image, hidden)
+        .into_par_iter()
+        .map(|tile| {
+            // SAFETY: tiles do not overlap.
+            let products = unsafe { shared.part(tile.start * hidden, tile.len() * hidden) };
+            let normalised = &normalised[tile.start * channels..tile.end * channels];
+            with_scratch([tile.len() * channels], |[x]| {
+                affine(normalised, inputs.norm_weight, inputs.norm_bias, x);
+                let (x, weight) = (Matrix::rows(x, channels), Matrix::rows(inputs.expand_weight, hidden));
+                let sizes = [tile.len(), hidden, channels];
+                multiply(sizes, products, hidden, Write::Replace, x, weight);
+            });
+            let parts = by_image(tile.clone(), per_image);
+            parts
+                .map(|(image, part)| {
+                    let products =
+                        &mut products[(part.start - tile.start) * hidden..(part.end - tile.start) * hidden];
+                    let mut squares = vec![0.0; if is_grn { hidden } else { 0 }];
+                    activate(products, inputs.expand_bias, keep, &mut squares);
+                    (image, squares)
+                })
+                .collect()
+        })
+        .collect();
+    let mut squares = vec![0.0; batch * hidden];
+    for (image, sums) in sums.into_iter().flatten() {
+        for (total, sum) in squares[image * hidden..].iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    squares
+}
+
+vectorised! {
+    /// `x * weight + bias` for each row.
+    fn affine(x: &[f32], weight: &[f32], bias: &[f32], output: &mut [f32]) {
+        let rows = x.chunks_exact(weight.len());
+        for (x, output) in rows.zip(output.chunks_exact_mut(weight.len())) {
+            let channels = x.iter().zip(weight).zip(bias);
+            for (((&x, &weight), &bias), output) in channels.zip(output) {
+                *output = x * weight + bias;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Adds the bias and GELU to each row of `products`; GELU replaces it unless the product is kept.
+    fn activate(products: &mut [f32], bias: &[f32], keep: Keep, squares: &mut [f32]) {
+        let rows = products.chunks_exact_mut(bias.len());
+        match (keep, squares.is_empty()) {
+            (Keep::ForBackward, true) => {
+                for row in rows {
+                    for (x, &bias) in row.iter_mut().zip(bias) {
+                        *x += bias;
+                    }
+                }
+            }
+            (Keep::ForBackward, false) => {
+                for row in rows {
+                    for ((x, &bias), square) in row.iter_mut().zip(bias).zip(&mut *squares) {
+                        *x += bias;
+                        let y = gelu(*x);
+                        *square += y * y;
+                    }
+                }
+            }
+            (Keep::Nothing, true) => {
+                for row in rows {
+                    for (x, &bias) in row.iter_mut().zip(bias) {
+                        *x = gelu(*x + bias);
+                    }
+                }
+            }
+            (Keep::Nothing, false) => {
+                for row in rows {
+                    for ((x, &bias), square) in row.iter_mut().zip(bias).zip(&mut *squares) {
+                        let y = gelu(*x + bias);
+                        *x = y;
+                        *square += y * y;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// GRN's factor of each hidden channel of one image: `gamma * norm / (mean norm + epsilon) + 1`.
+pub(crate) fn grn_factors(norms: &[f32], gamma: &[f32]) -> Vec<f32> {
+    let divisor = mean(norms) + EPSILON as f32;
+    let channels = norms.iter().zip(gamma);
+    channels.map(|(&norm, &gamma)| gamma * (norm / divisor) + 1.0).collect()
+}
+
+/// The mean, in double precision so that thousands of channels lose nothing.
+pub(crate) fn mean(values: &[f32]) -> f32 {
+    let sum: f64 = values.iter().copied().map(f64::from).sum();
+    (sum / values.len().max(1) as f64) as f32
+}
+
+/// Second product and residual sum.
+fn contract(
+    inputs: BlockInputs<'_>,
+    images: Images,
+    keep: Keep,
+    norms: &[f32],
+    products: &[f32],
+    output: &mut [f32],
+) {
+    let Images { batch, channels, .. } = images;
+    let (hidden, per_image) = (inputs.hidden(), images.positions());
+    let (factors, bias) = match inputs.mixing {
+        MixingInputs::Grn { gamma, beta } => {
+            let norms = norms.chunks_exact(hidden);
+            let factors: Vec<_> = norms.map(|norms| grn_factors(norms, gamma)).collect();
+            let mut bias = inputs.contract_bias.to_vec();
+            let beta = Matrix::rows(beta, hidden);
+            let weight = Matrix::rows(inputs.contract_weight, channels);
+            multiply([1, channels, hidden], &mut bias, channels, Write::Add, beta, weight);
+            (Some(factors), bias)
+        }
+        MixingInputs::LayerScale { .. } => (None, inputs.contract_bias.to_vec()),
+    };
+    let shared = Shared::new(output);
+    tiles(batch * per_image, hidden).into_par_iter().for_each(|tile| {
+        // SAFETY: tiles do not overlap.
+        let output = unsafe { shared.part(tile.start * channels, tile.len() * channels) };
+        let sizes = [tile.len() * hidden, tile.len() * channels];
+        with_scratch(sizes, |[left, product]| {
+            let within = |part: &Range<usize>, width: usize| {
+                (part.start - tile.start) * width..(part.end - tile.start) * width
+            };
+            for (image, part) in by_image(tile.clone(), per_image) {
+                let products = &products[part.start * hidden..part.end * hidden];
+                let factors = factors.as_ref().map(|factors| &factors[image][..]);
+                let left = &mut left[within(&part, hidden)];
+                mixed(products, hidden, keep, factors, left);
+            }
+            multiply(
+                [tile.len(), channels, hidden],
+                product,
+                channels,
+                Write::Replace,
+                Matrix::rows(left, hidden),
+                Matrix::rows(inputs.contract_weight, channels),
+            );
+            for (image, part) in by_image(tile.clone(), per_image) {
+                let x = &inputs.x[part.start * channels..part.end * channels];
+                let gamma = match inputs.mixing {
+                    MixingInputs::LayerScale { gamma } => Some(gamma),
+                    MixingInputs::Grn { .. } => None,
+                };
+                let residual = Residual { x, product: &product[within(&part, channels)], bias: &bias, gamma };
+                residual.add(inputs.scale_of(image), &mut output[within(&part, channels)]);
+            }
+        });
+    });
+}
+
+vectorised! {
+    /// What enters the second product: GELU, if it is still to be taken, times GRN's factors.
+    fn mixed(
+        products: &[f32],
+        hidden: usize,
+        keep: Keep,
+        factors: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let rows = products.chunks_exact(hidden).zip(output.chunks_exact_mut(hidden));
+        match (keep, factors) {
+            (Keep::ForBackward, Some(factors)) => {
+                for (x, output) in rows {
+                    for ((&x, output), &factor) in x.iter().zip(output).zip(factors) {
+                        *output = gelu(x) * factor;
+                    }
+                }
+            }
+            (Keep::ForBackward, None) => {
+                for (x, output) in rows {
+                    for (&x, output) in x.iter().zip(output) {
+                        *output = gelu(x);
+                    }
+                }
+            }
+            (Keep::Nothing, Some(factors)) => {
+                for (x, output) in rows {
+                    for ((&x, output), &factor) in x.iter().zip(output).zip(factors) {
+                        *output = x * factor;
+                    }
+                }
+            }
+            (Keep::Nothing, None) => output.copy_from_slice(products),
+        }
+    }
+}
+
+/// The sum at the end of a block.
+struct Residual<'a> {
+    x: &'a [f32],
+    product: &'a [f32],
+    bias: &'a [f32],
+    gamma: Option<&'a [f32]>,
+}
+
+impl Residual<'_> {
+    /// `x + scale * gamma * (product + bias)`, row by row.
+    fn add(self, scale: f32, output: &mut [f32]) {
+        let factors: Vec<f32> = match self.gamma {
+            Some(gamma) => gamma.iter().map(|gamma| gamma * scale).collect(),
+            None => vec![scale; self.bias.len()],
+        };
+        add_branch(self.x, self.product, self.bias, &factors, output);
+    }
+}
+
+vectorised! {
+    fn add_branch(x: &[f32], product: &[f32], bias: &[f32], factors: &[f32], output: &mut [f32]) {
+        let channels = bias.len();
+        let rows = x.chunks_exact(channels).zip(product.chunks_exact(channels));
+        for ((x, product), output) in rows.zip(output.chunks_exact_mut(channels)) {
+            let terms = x.iter().zip(product).zip(bias).zip(factors);
+            for ((((&x, &product), &bias), &factor), output) in terms.zip(output) {
+                *output = (product + bias).mul_add(factor, x);
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The fused operations: equal to the composed ones, to finite differences, and to themselves on any
+//! number of threads.
+
+use burn::prelude::*;
+use burn::tensor::Gradients;
+use burn::tensor::TensorData;
+use cvx_backbone::ops::{self, BlockWeights, Mixing, composed};
+use cvx_backbone::{BlockNorm, ConvNextConfig};
+use cvx_tests::golden::{Array, Golden};
+use cvx_tests::tolerance::{FINITE_DIFFERENCE, FORWARD, GRADIENT, ONE_OPERATION, assert_close};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Deterministic values in `-size..size`, in Burn tensors.
+struct Draw {
+    rng: ChaCha8Rng,
+    device: Device,
+}
+
+impl Draw {
+    fn new(seed: u64, device: &Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
+    }
+
+    fn tensor<const D: usize>(&mut self, shape: [usize; D], size: f32) -> Tensor<D> {
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| self.rng.random_range(-size..size)).collect();
+        let tensor = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        if self.device.is_autodiff() { tensor.require_grad() } else { tensor }
+    }
+
+    fn weights(&mut self, channels: usize, is_grn: bool) -> BlockWeights {
+        let hidden = 4 * channels;
+        BlockWeights {
+            depthwise_weight: self.tensor([channels, 1, 7, 7], 0.3),
+            depthwise_bias: self.tensor([channels], 0.3),
+            norm_weight: self.tensor([channels], 1.0),
+            norm_bias: self.tensor([channels], 0.3),
+            expand_weight: self.tensor([channels, hidden], 0.4),
+            expand_bias: self.tensor([hidden], 0.4),
+            contract_weight: self.tensor([hidden, channels], 0.3),
+            contract_bias: self.tensor([channels], 0.3),
+            mixing: if is_grn {
+                Mixing::Grn { gamma: self.tensor([hidden], 1.0), beta: self.tensor([hidden], 0.3) }
+            } else {
+                Mixing::LayerScale { gamma: self.tensor([channels], 1.0) }
+            },
+        }
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+fn gradient<const D: usize>(tensor: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
+    values(tensor.grad(gradients).unwrap())
+}
+
+/// The gradients of a block's parameters, by name.
+fn block_gradients(weights: &BlockWeights, gradients: &Gradients) -> Vec<(&'static str, Vec<f32>)> {
+    let mut found = vec![
+        ("depthwise_weight", gradient(&weights.depthwise_weight, gradients)),
+        ("depthwise_bias", gradient(&weights.depthwise_bias, gradients)),
+        ("norm_weight", gradient(&weights.norm_weight, gradients)),
+        ("norm_bias", gradient(&weights.norm_bias, gradients)),
+        ("expand_weight", gradient(&weights.expand_weight, gradients)),
+        ("expand_bias", gradient(&weights.expand_bias, gradients)),
+        ("contract_weight", gradient(&weights.contract_weight, gradients)),
+        ("contract_bias", gradient(&weights.contract_bias, gradients)),
+    ];
+    match &weights.mixing {
+        Mixing::Grn { gamma, beta } => {
+            found.push(("gamma", gradient(gamma, gradients)));
+            found.push(("beta", gradient(beta, gradients)));
+        }
+        Mixing::LayerScale { gamma } => found.push(("gamma", gradient(gamma, gradients))),
+    }
+    found
+}
+
+/// Compares both forms of the block, its output and every gradient.
+#[track_caller]
+fn block_case([batch, height, width, channels]: [usize; 4], is_grn: bool, scales: Option<&[f32]>) {
+    let device = Device::flex().autodiff();
+    let run = |is_fused: bool| {
+        let mut draw = Draw::new(7, &device);
+        let x = draw.tensor([batch, height, width, channels], 1.0);
+        let weights = draw.weights(channels, is_grn);
+        let upstream = draw.tensor([batch, height, width, channels], 1.0);
+        let scale = scales.map(|scales| Tensor::from_data(scales, &device));
+        let form = if is_fused { ops::block } else { composed::block };
+        let y = form(x.clone(), weights.clone(), scale);
+        let gradients = (y.clone() * upstream).sum().backward();
+        let mut found = vec![("x", gradient(&x, &gradients))];
+        found.extend(block_gradients(&weights, &gradients));
+        (values(y), found)
+    };
+    let ((fused, fused_gradients), (reference, reference_gradients)) = (run(true), run(false));
+    assert_close("output", &fused, &reference, ONE_OPERATION);
+    for ((name, actual), (_, expected)) in fused_gradients.iter().zip(&reference_gradients) {
+        assert_close(name, actual, expected, GRADIENT / 4.0);
+    }
+
+    let plain = Device::flex();
+    let mut draw = Draw::new(7, &plain);
+    let x = draw.tensor([batch, height, width, channels], 1.0);
+    let weights = draw.weights(channels, is_grn);
+    let scale = scales.map(|scales| Tensor::from_data(scales, &plain));
+    let inference = values(ops::block(x, weights, scale));
+    assert_close("inference", &inference, &fused, ONE_OPERATION);
+}
+
+#[test]
+fn the_fused_block_equals_the_composed_one() {
+    for is_grn in [true, false] {
+        block_case([2, 9, 13, 8], is_grn, None);
+        block_case([1, 1, 1, 3], is_grn, None);
+        block_case([3, 7, 7, 20], is_grn, Some(&[0.0, 1.0, 1.25]));
+        block_case([2, 17, 30, 40], is_grn, Some(&[2.0, 0.5]));
+        block_case([1, 3, 2, 129], is_grn, None);
+    }
+}
+
+#[test]
+fn a_hidden_channel_that_is_zero_everywhere_has_finite_gradients() {
+    let device = Device::flex().autodiff();
+    for form in [ops::block, composed::block] {
+        let mut draw = Draw::new(3, &device);
+        let x = draw.tensor([2, 4, 5, 4], 1.0);
+        let mut weights = draw.weights(4, true);
+        // The first three of the sixteen hidden channels hear nothing.
+        let mut audible = [1.0f32; 16];
+        audible[..3].fill(0.0);
+        let audible = Tensor::<1>::from_data(audible, &device);
+        weights.expand_weight = weights.expand_weight * audible.clone().unsqueeze();
+        weights.expand_bias = weights.expand_bias * audible;
+        let y = form(x.clone(), weights.clone(), None);
+        let gradients = y.powi_scalar(2).sum().backward();
+        assert!(gradient(&x, &gradients).iter().all(|value| value.is_finite()));
+        assert!(gradient(&weights.contract_weight, &gradients).iter().all(|value| value.is_finite()));
+    }
+}
+
+/// `f(parameters + step * direction)` through the fused block, in double precision outside of it.
+#[test]
+fn the_fused_block_agrees_with_finite_differences() {
+    const STEP: f32 = 1e-2;
+    let shape = [2, 5, 6, 8];
+    let autodiff = Device::flex().autodiff();
+    for is_grn in [true, false] {
+        let mut draw = Draw::new(11, &autodiff);
+        let (x, weights) = (draw.tensor(shape, 1.0), draw.weights(8, is_grn));
+        let upstream = draw.tensor(shape, 1.0);
+        let loss = (ops::block(x.clone(), weights.clone(), None) * upstream.clone()).sum();
+        let gradients = loss.backward();
+        let mut analytic = vec![("x", gradient(&x, &gradients))];
+        analytic.extend(block_gradients(&weights, &gradients));
+
+        let upstream: Vec<f64> = values(upstream).into_iter().map(f64::from).collect();
+        for (name, analytic) in &analytic {
+            let at = |step: f32| {
+                let mut draw = Draw::new(11, &Device::flex());
+                let (x, weights) = (draw.tensor(shape, 1.0), draw.weights(8, is_grn));
+                let (x, weights) = moved(name, analytic, step, x, weights);
+                let y = values(ops::block(x, weights, None));
+                y.iter().zip(&upstream).map(|(&y, upstream)| f64::from(y) * upstream).sum::<f64>()
+            };
+            // Along the gradient itself, normalised: the slope is its length.
+            let length = analytic.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            let numeric = (at(STEP) - at(-STEP)) / f64::from(2.0 * STEP);
+            let error = (numeric / length - 1.0).abs();
+            assert!(error < FINITE_DIFFERENCE, "{name}, GRN {is_grn}: {numeric} against {length}");
+        }
+    }
+}
+
+/// One of the tensors, a step along the direction.
+fn moved(
+    name: &str,
+    direction: &[f32],
+    step: f32,
+    x: Tensor<4>,
+    mut weights: BlockWeights,
+) -> (Tensor<4>, BlockWeights) {
+    fn add<const D: usize>(tensor: &mut Tensor<D>, direction: &[f32], step: f32) {
+        let length = direction.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let data = TensorData::new(direction.to_vec(), tensor.dims());
+        let direction = Tensor::from_data(data, &tensor.device());
+        *tensor = tensor.clone() + direction.mul_scalar(step / length);
+    }
+    let mut x = x;
+    match (name, &mut weights.mixing) {
+        ("gamma", Mixing::Grn { gamma, .. } | Mixing::LayerScale { gamma }) => add(gamma, direction, step),
+        ("beta", Mixing::Grn { beta, .. }) => add(beta, direction, step),
+        ("x", _) => add(&mut x, direction, step),
+        ("depthwise_weight", _) => add(&mut weights.depthwise_weight, direction, step),
+        ("depthwise_bias", _) => add(&mut weights.depthwise_bias, direction, step),
+        ("norm_weight", _) => add(&mut weights.norm_weight, direction, step),
+        ("norm_bias", _) => add(&mut weights.norm_bias, direction, step),
+        ("expand_weight", _) => add(&mut weights.expand_weight, direction, step),
+        ("expand_bias", _) => add(&mut weights.expand_bias, direction, step),
+        ("contract_weight", _) => add(&mut weights.contract_weight, direction, step),
+        ("contract_bias", _) => add(&mut weights.contract_bias, direction, step),
+        (other, _) => panic!("no parameter {other}"),
+    }
+    (x, weights)
+}
+
+#[test]
+fn layer_norm_and_patches_equal_the_composed_ones() {
+    let device = Device::flex().autodiff();
+    let run = |is_fused: bool, side: usize, [height, width]: [usize; 2], channels: usize| {
+        let mut draw = Draw::new(5, &device);
+        // As the stem reads its images: NHWC in name, NCHW in memory.
+        let x_nchw = draw.tensor([2, channels, height, width], 1.0);
+        let (weight, bias) = (draw.tensor([channels], 1.0), draw.tensor([channels], 1.0));
+        let kernel = draw.tensor([24, channels, side, side], 1.0);
+        let kernel_bias = draw.tensor([24], 1.0);
+        let x_nhwc = x_nchw.clone().permute([0, 2, 3, 1]);
+        let (norm, conv) = if is_fused {
+            (ops::layer_norm as fn(_, _, _) -> _, ops::patch_conv as fn(_, _, _) -> _)
+        } else {
+            (composed::layer_norm as fn(_, _, _) -> _, composed::patch_conv as fn(_, _, _) -> _)
+        };
+        let direct: Tensor<4> = conv(x_nhwc.clone(), kernel.clone(), kernel_bias.clone());
+        let normed: Tensor<4> = norm(x_nhwc, weight.clone(), bias.clone());
+        let patched: Tensor<4> = conv(normed, kernel.clone(), kernel_bias.clone());
+        let gradients = (patched.clone() * direct.clone()).sum().backward();
+        vec![
+            values(direct),
+            values(patched),
+            gradient(&x_nchw, &gradients),
+            gradient(&weight, &gradients),
+            gradient(&bias, &gradients),
+            gradient(&kernel, &gradients),
+            gradient(&kernel_bias, &gradients),
+        ]
+    };
+    for (side, size, channels) in [(2, [8, 6], 20), (2, [7, 9], 40), (4, [13, 19], 3), (4, [4, 4], 3)] {
+        let forms = run(true, side, size, channels).into_iter().zip(run(false, side, size, channels));
+        for (index, (fused, reference)) in forms.enumerate() {
+            assert_close(&format!("{side} {size:?} {index}"), &fused, &reference, ONE_OPERATION);
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let device = Device::flex().autodiff();
+            let mut draw = Draw::new(1, &device);
+            let (x, weights) = (draw.tensor([3, 21, 19, 24], 1.0), draw.weights(24, true));
+            let y = ops::block(x.clone(), weights.clone(), None);
+            let gradients = y.clone().powi_scalar(2).sum().backward();
+            let mut found = block_gradients(&weights, &gradients);
+            found.push(("x", gradient(&x, &gradients)));
+            found.push(("output", values(y)));
+            found
+        })
+    };
+    let alone = run(1);
+    assert_eq!(alone, run(1));
+    assert_eq!(alone, run(3));
+}
+
+#[test]
+fn every_parameter_receives_a_gradient() {
+    struct Visitor<'a> {
+        gradients: &'a Gradients,
+        silent: Vec<String>,
+        path: Vec<String>,
+    }
+    impl burn::module::ModuleVisitor for Visitor<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            let gradient = param.val().grad(self.gradients).map(values);
+            let heard = gradient.is_some_and(|gradient| {
+                gradient.iter().all(|value| value.is_finite()) && gradient.iter().any(|&value| value != 0.0)
+            });
+            if !heard {
+                self.silent.push(self.path.join("."));
+            }
+        }
+    }
+    let device = Device::flex().autodiff();
+    device.seed(0);
+    for norm in [BlockNorm::Grn, BlockNorm::LayerScale { init: 1.0 }] {
+        let model = ConvNextConfig::new([1, 1, 2, 1], [8, 12, 16, 20], norm).init(&device);
+        let images = Draw::new(2, &device).tensor([2, 3, 64, 96], 1.0);
+        let maps = model.forward(images);
+        let [c2, c3, c4, c5] = [maps.c2, maps.c3, maps.c4, maps.c5].map(|map| map.powi_scalar(3).sum());
+        let gradients = (c2 + c3 + c4 + c5).backward();
+        let mut visitor = Visitor { gradients: &gradients, silent: Vec::new(), path: Vec::new() };
+        model.visit(&mut visitor);
+        assert!(visitor.silent.is_empty(), "without gradient: {:?}", visitor.silent);
+    }
+}
+
+fn tensor<const D: usize>(array: Array<f32>, device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(array.values, array.shape), device)
+}
+
+#[test]
+fn norms_and_gelu_have_the_references_values_where_epsilon_matters() {
+    let golden = Golden::named("ops").tensors("norms.safetensors");
+    let device = Device::flex().autodiff();
+    let load = |name: &str| golden.f32(name);
+
+    let x: Tensor<4> = tensor(load("in.ln_x"), &device).require_grad();
+    let weight: Tensor<1> = tensor(load("in.weight"), &device);
+    let bias: Tensor<1> = tensor(load("in.bias"), &device);
+    for form in [ops::layer_norm, composed::layer_norm] {
+        let y = form(x.clone().permute([0, 2, 3, 1]), weight.clone(), bias.clone()).permute([0, 3, 1, 2]);
+        let upstream = tensor(load("in.ln_grad"), &device);
+        let gradients = (y.clone() * upstream).sum().backward();
+        assert_close("layer norm", &values(y), &load("out.ln2d_eps1e-6").values, FORWARD);
+        let actual = gradient(&x, &gradients);
+        assert_close("its gradient", &actual, &load("out.ln2d_grad_x").values, GRADIENT);
+    }
+
+    let x = load("in.grn_x_nhwc");
+    let [batch, height, width, channels] = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
+    let flat = |array: Array<f32>| tensor::<4>(array, &device).reshape([batch, height * width, channels]);
+    let (x, upstream) = (flat(x).require_grad(), flat(load("in.grn_grad")));
+    let (gamma, beta) = (weight.clone().require_grad(), bias.clone().require_grad());
+    let y = composed::global_response_norm(x.clone(), gamma.clone(), beta.clone());
+    let zero = Tensor::<3>::zeros([1, 4, channels], &device).require_grad();
+    let of_zero = composed::global_response_norm(zero.clone(), gamma.clone(), beta.clone());
+    // The reference differentiated both sums without clearing the parameters' gradients between.
+    let gradients = ((y.clone() * upstream).sum() + of_zero.clone().sum()).backward();
+    assert_close("GRN", &values(y), &load("out.grn").values, FORWARD);
+    let actual = gradient(&x, &gradients);
+    assert_close("its gradient", &actual, &load("out.grn_grad_x").values, GRADIENT);
+    let actual = gradient(&gamma, &gradients);
+    assert_close("gamma's", &actual, &load("out.grn_grad_gamma").values, GRADIENT);
+    let actual = gradient(&beta, &gradients);
+    assert_close("beta's", &actual, &load("out.grn_grad_beta").values, GRADIENT);
+
+    assert_close("GRN of nothing", &values(of_zero), &load("out.grn_zero").values, FORWARD);
+    let expected = load("out.grn_zero_grad").values;
+    assert_close("its gradient", &gradient(&zero, &gradients), &expected, GRADIENT);
+
+    let x: Tensor<1> = tensor(load("in.gelu_x"), &device);
+    assert_close("GELU", &values(composed::gelu(x)), &load("out.gelu_erf").values, FORWARD);
+}
