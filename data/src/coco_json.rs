@@ -163,6 +163,16 @@ impl<'a> Json<'a> {
         null
     }
 
+    /// Passes `[]`, if that is what comes next.
+    pub(crate) fn take_empty_list(&mut self) -> bool {
+        let mut ahead = self.clone();
+        let empty = ahead.take(b'[') && ahead.take(b']');
+        if empty {
+            *self = ahead;
+        }
+        empty
+    }
+
     /// A number, or one of Python's `NaN`, `Infinity`, `-Infinity`.
     pub(crate) fn number(&mut self) -> Result<f64, JsonError> {
         let mut ahead = self.clone();

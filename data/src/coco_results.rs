@@ -97,11 +97,7 @@ fn read_entry(mut json: Json<'_>, source: &Arc<Source>) -> Result<ResultEntry, F
             }
             b"bbox" => {
                 let start = json.clone();
-                let mut ahead = json.clone();
-                let is_empty = ahead.skip().is_ok_and(|range| ahead.text_of(range)[1..].trim_start() == "]");
-                if is_empty {
-                    *json = ahead;
-                } else {
+                if !json.take_empty_list() {
                     let found = read_box(json)?;
                     if !found.iter().all(|value| value.is_finite()) {
                         return Err(Found::other(&start, "bbox", "a list of 4 finite numbers"));

@@ -101,7 +101,7 @@ fn fill(vertices: &[f64], height: u32, width: u32) -> Result<Rle, RleError> {
     // A C cast: toward zero, for negative coordinates too.
     let vertex = |xy: &[f64; 2]| xy.map(|value| i64::from((SCALE as f64 * value + 0.5) as i32));
     let vertices = vertices.as_chunks::<2>().0;
-    let mut crossings = Vec::with_capacity(2 * width as usize);
+    let mut crossings = Vec::new();
     for (index, start) in vertices.iter().enumerate() {
         let end = &vertices[(index + 1) % vertices.len()];
         push_crossings(vertex(start), vertex(end), i64::from(height), i64::from(width), &mut crossings);

@@ -10,6 +10,8 @@ use cvx_data::{Coco, CocoEvaluator, CocoMetrics, CocoResults, Detection, IouType
 use cvx_tests::golden::Golden;
 use cvx_tests::project_root;
 use cvx_tests::tolerance::STATISTIC;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 const KINDS: [(&str, IouType); 2] = [("bbox", IouType::Bbox), ("segm", IouType::Segm)];
 
@@ -181,4 +183,38 @@ fn impossible_results_are_refused_with_their_entry() {
         Detection { image_id: image, category_id: category, score: f64::NAN, bbox: [0.0; 4], mask: None };
     let found = evaluator.add([nan]).unwrap_err().to_string();
     assert_eq!(found, format!("detections: detection 0 (image {image}): `score` is NaN; possible is finite"));
+}
+
+#[test]
+fn damaged_files_are_errors_or_harmless_and_never_a_panic() {
+    let golden = Golden::named("metrics");
+    let truth = std::fs::read(golden.file("coco_gt.json")).unwrap();
+    let results = std::fs::read(golden.file("coco_detections.json")).unwrap();
+    let path = Path::new("damaged.json");
+    for end in (0..truth.len()).step_by(truth.len() / 97) {
+        let error = Coco::from_json(path, truth[..end].to_vec()).unwrap_err().to_string();
+        assert!(error.contains("cut short") || error.contains("empty"), "{error}");
+    }
+    for end in (0..results.len()).step_by(results.len() / 97) {
+        let error = CocoResults::from_json(path, results[..end].to_vec()).unwrap_err().to_string();
+        assert!(error.contains("cut short") || error.contains("empty"), "{error}");
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    for _ in 0..300 {
+        let mut damage = |text: &[u8]| {
+            let mut text = text.to_vec();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..text.len());
+                text[at] = rng.random();
+            }
+            text
+        };
+        let Ok(coco) = Coco::from_json(path, damage(&truth)) else { continue };
+        coco.problems();
+        let Ok(found) = CocoResults::from_json(path, damage(&results)) else { continue };
+        let mut evaluator = CocoEvaluator::new(&coco, IouType::Segm, Params::default());
+        if evaluator.add_results(found).is_ok() {
+            drop(evaluator.finish());
+        }
+    }
 }
