@@ -4,33 +4,30 @@
 //! positions follow from `R` alone, `sum_p dy[p, c] h[p, c] = W2[c] . R[c]`, and so does the second
 //! weight's gradient. Hence `dy` is made, used and forgotten tile by tile:
 //!
-//! 1. `R`, one range of hidden channels at a time: gradients of `W2`, GRN and layer scale;
-//! 2. tiles of positions: `dy`, back through GRN and GELU to the first product's gradient (which takes
-//!    that product's place), through `W1` and the normalisation;
+//! 1. `R`: gradients of `W2`, GRN and layer scale;
+//! 2. tiles of positions: `dy`, back through GRN and GELU to the first product's gradient, through
+//!    `W1` and the normalisation;
 //! 3. the first weight's gradient; those of the norm follow, since scale and shift commute with it;
 //! 4. the depthwise gradients.
+//!
+//! Where weights are small, 3 is part of 2: see `block_sums`.
 
 use core::ops::Range;
 
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::block_forward::{BlockInputs, MixingInputs, Saved, grn_factors};
-use super::block_parameters::{first_gradients, grn_backward, second_gradients};
+use super::block_forward::{BlockInputs, MixingInputs, Saved, grn_factors, mean};
+use super::block_sums::{Contracted, Expanded, Groups, add_to, contracted, depths, expanded};
 use super::buffer::{Buffer, Shared, with_scratch};
 use super::depthwise::{Direction, FinishRow, Images, depthwise};
 use super::depthwise_weight::depthwise_weight_gradient;
 use super::dispatch::{run, vectorised};
-use super::gelu::{gelu, gelu_and_slope};
+use super::gelu::gelu_and_slope;
 use super::matmul::{Matrix, Write, multiply};
 use super::norm::normalise_backward;
-use super::tiles::{by_image, chunks, tiles};
-
-/// Hidden channels that a task takes when it works by channels.
-pub(crate) const CHUNK: usize = 64;
-
-/// Floats of GELU computed ahead of a product.
-const AHEAD_FLOATS: usize = 64 * 1024;
+use super::tiles::{by_image, tiles};
+use crate::ops::EPSILON;
 
 /// The gradients of a block's input and parameters, shaped as these are.
 pub(crate) struct BlockGradients {
@@ -65,10 +62,21 @@ pub(crate) fn block_backward(
         }
         MixingInputs::LayerScale { .. } => vec![1.0; batch * hidden],
     };
-    let (contract_weight, along) = contracted(inputs, images, &factors, &products, gradient);
-    let (feedback, grn_gamma) = match inputs.mixing {
-        MixingInputs::Grn { gamma, .. } => grn_backward(&norms, &along, gamma),
-        MixingInputs::LayerScale { .. } => (vec![0.0; batch * hidden], Vec::new()),
+    let branch = branch_sums(inputs, images, gradient);
+    let Contracted { weight: contract_weight, along, mut mixing } =
+        contracted(inputs, images, &factors, &branch, &products, gradient);
+    let (feedback, contract_bias, gamma, beta) = match inputs.mixing {
+        MixingInputs::Grn { gamma, .. } => {
+            let (feedback, gamma) = grn_backward(&norms, &along, gamma);
+            (feedback, branch, gamma, mixing)
+        }
+        MixingInputs::LayerScale { gamma } => {
+            for ((total, branch), bias) in mixing.iter_mut().zip(&branch).zip(inputs.contract_bias) {
+                *total += branch * bias;
+            }
+            let bias = branch.iter().zip(gamma).map(|(branch, gamma)| branch * gamma).collect();
+            (vec![0.0; batch * hidden], bias, mixing, Vec::new())
+        }
     };
 
     let mut deviations = Buffer::new(batch * images.floats());
@@ -80,9 +88,11 @@ pub(crate) fn block_backward(
         factors: &factors,
         feedback: &feedback,
     };
-    let (expand_bias, branch) = through_products(context, gradient, &mut products, &mut deviations);
-    let second = second_gradients(inputs, contract_weight, &branch, grn_gamma);
-    let first = first_gradients(inputs, images, &normalised, &products, &expand_bias);
+    let Passed { expand_bias, own_sums } =
+        through_products(context, gradient, &mut products, &mut deviations);
+    let own_sums = own_sums.as_deref();
+    let Expanded { weight: expand_weight, norm_weight, norm_bias } =
+        expanded(inputs, images, own_sums, &normalised, &products, &expand_bias);
 
     let mut x = vec![0.0; batch * images.floats()];
     let residual = AddRow { images, gradient, output: Shared::new(&mut x) };
@@ -93,102 +103,67 @@ pub(crate) fn block_backward(
         x,
         depthwise_weight,
         depthwise_bias,
-        norm_weight: first.norm_weight,
-        norm_bias: first.norm_bias,
-        expand_weight: first.expand_weight,
+        norm_weight,
+        norm_bias,
+        expand_weight,
         expand_bias,
-        contract_weight: second.weight,
-        contract_bias: second.bias,
-        gamma: second.gamma,
-        beta: second.beta,
+        contract_weight,
+        contract_bias,
+        gamma,
+        beta,
     }
 }
 
-/// Pass 1: `sum_n factor * R` as `[hidden, channels]`, and `sum_p dy h` as `[batch, hidden]`.
-fn contracted(
-    inputs: BlockInputs<'_>,
-    images: Images,
-    factors: &[f32],
-    products: &[f32],
-    gradient: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
-    let Images { batch, channels, .. } = images;
-    let (hidden, per_image) = (inputs.hidden(), images.positions());
-    let mut total = vec![0.0; hidden * channels];
-    let shared = Shared::new(&mut total);
-    let ranges = chunks(hidden, CHUNK);
-    let along: Vec<Vec<f32>> = ranges
-        .par_iter()
-        .map(|range| {
-            // SAFETY: ranges of hidden channels do not overlap.
-            let total = unsafe { shared.part(range.start * channels, range.len() * channels) };
-            let ahead = (AHEAD_FLOATS / range.len()).min(per_image);
-            let sizes = [ahead * range.len(), range.len() * channels];
-            let mut along = Vec::with_capacity(batch * range.len());
-            with_scratch(sizes, |[activated, sums]| {
-                for image in 0..batch {
-                    let positions = image * per_image..(image + 1) * per_image;
-                    for start in positions.clone().step_by(ahead) {
-                        let count = ahead.min(positions.end - start);
-                        let products = &products[start * hidden..(start + count) * hidden];
-                        let scale = inputs.scale_of(image);
-                        activate(products, hidden, range.clone(), scale, activated);
-                        let write = if start == positions.start { Write::Replace } else { Write::Add };
-                        multiply(
-                            [range.len(), channels, count],
-                            sums,
-                            channels,
-                            write,
-                            Matrix::columns(activated, range.len()),
-                            Matrix::rows(&gradient[start * channels..], channels),
-                        );
-                    }
-                    let factors = &factors[image * hidden..][range.clone()];
-                    let weight = &inputs.contract_weight[range.start * channels..];
-                    along.extend(accumulate(sums, factors, weight, channels, total));
-                }
-            });
-            along
+/// The branch's gradient summed over all positions, with each image's factor.
+fn branch_sums(inputs: BlockInputs<'_>, images: Images, gradient: &[f32]) -> Vec<f32> {
+    let channels = images.channels;
+    let sums: Vec<Vec<f32>> = (0..images.batch)
+        .into_par_iter()
+        .map(|image| {
+            let mut sums = vec![0.0; channels];
+            let rows = &gradient[image * images.floats()..(image + 1) * images.floats()];
+            sum_rows(rows, inputs.scale_of(image), &mut sums);
+            sums
         })
         .collect();
-    let along = (0..batch).flat_map(|image| {
-        let parts = along.iter().zip(&ranges);
-        parts.flat_map(move |(along, range)| &along[image * range.len()..][..range.len()])
-    });
-    (total, along.copied().collect())
+    let mut total = vec![0.0; channels];
+    for sums in sums {
+        add_to(&mut total, &sums);
+    }
+    total
 }
 
 vectorised! {
-    /// `scale * GELU` of a range of hidden channels, `[positions, range]`.
-    fn activate(
-        products: &[f32],
-        hidden: usize,
-        range: Range<usize>,
-        scale: f32,
-        output: &mut [f32],
-    ) {
-        let rows = products.chunks_exact(hidden);
-        for (row, output) in rows.zip(output.chunks_exact_mut(range.len())) {
-            for (&x, output) in row[range.clone()].iter().zip(output) {
-                *output = scale * gelu(x);
+    fn sum_rows(rows: &[f32], scale: f32, sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len()) {
+            for (&value, sum) in row.iter().zip(&mut *sums) {
+                *sum = value.mul_add(scale, *sum);
             }
         }
     }
 }
 
-/// Adds `factor * sums` to `total`, row by row; returns each row's product with that of `weight`.
-fn accumulate(sums: &[f32], factors: &[f32], weight: &[f32], channels: usize, total: &mut [f32]) -> Vec<f32> {
-    let rows = sums.chunks_exact(channels).zip(factors);
-    let rows = rows.zip(weight.chunks_exact(channels)).zip(total.chunks_exact_mut(channels));
-    rows.map(|(((sums, &factor), weight), total)| {
-        let mut along = 0.0;
-        for ((&sum, &weight), total) in sums.iter().zip(weight).zip(total) {
-            *total += factor * sum;
-            along += f64::from(sum) * f64::from(weight);
+/// Through GRN's norms: what each GELU's gradient receives for each unit of GELU, `[batch, hidden]`,
+/// and the gradient of gamma.
+///
+/// A channel that is zero everywhere receives nothing, as with `torch.norm`.
+fn grn_backward(norms: &[f32], along: &[f32], gamma: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let hidden = gamma.len();
+    let mut gamma_gradient = vec![0.0; hidden];
+    let mut feedback = Vec::with_capacity(norms.len());
+    for (norms, along) in norms.chunks_exact(hidden).zip(along.chunks_exact(hidden)) {
+        let divisor = mean(norms) + EPSILON as f32;
+        let terms = norms.iter().zip(along).zip(gamma);
+        let shared: f64 =
+            terms.map(|((&norm, &along), &gamma)| f64::from(gamma * along) * f64::from(norm / divisor)).sum();
+        let shared = (shared / hidden as f64) as f32;
+        let channels = norms.iter().zip(along).zip(gamma).zip(&mut gamma_gradient);
+        for (((&norm, &along), &gamma), total) in channels {
+            *total += norm / divisor * along;
+            feedback.push(if norm > 0.0 { (gamma * along - shared) / divisor / norm } else { 0.0 });
         }
-        along as f32
-    })
-    .collect()
+    }
+    (feedback, gamma_gradient)
 }
 
 /// What pass 2 reads.
@@ -202,128 +177,143 @@ struct Context<'a> {
     feedback: &'a [f32],
 }
 
-/// Pass 2: the first product's gradient replaces `products`, the depthwise output's fills
-/// `deviations`. Returns the sums over positions of the former and of the branch's gradient.
+/// What pass 2 sums over positions.
+struct Passed {
+    expand_bias: Vec<f32>,
+    /// `normalised^T . gradient` of each group, where weights are small.
+    own_sums: Option<Buffer>,
+}
+
+/// Pass 2: the gradient of the depthwise output goes to `deviations`, and that of the first product,
+/// unless it has been summed already, takes the place of `products`.
 fn through_products(
     context: Context<'_>,
     gradient: &[f32],
     products: &mut [f32],
     deviations: &mut [f32],
-) -> (Vec<f32>, Vec<f32>) {
-    let Context { inputs, images, normalised, inverse, .. } = context;
-    let (channels, per_image) = (images.channels, images.positions());
-    let hidden = inputs.hidden();
+) -> Passed {
+    let Context { inputs, images, .. } = context;
+    let (channels, hidden) = (images.channels, inputs.hidden());
+    let groups = Groups::new(inputs, images);
+    let size = channels * hidden;
+    let mut own_sums = groups.as_ref().map(|groups| Buffer::new(groups.ranges.len() * size));
+    let shared_sums = own_sums.as_mut().map(|sums| Shared::new(sums));
+    let ranges = match groups {
+        Some(groups) => groups.ranges,
+        None => tiles(images.batch * images.positions(), hidden),
+    };
     let (products, deviations) = (Shared::new(products), Shared::new(deviations));
-    let sums: Vec<(Vec<f32>, Vec<f32>)> = tiles(images.batch * per_image, hidden)
+    let sums: Vec<Vec<f32>> = ranges
         .into_par_iter()
-        .map(|tile| {
-            // SAFETY: tiles do not overlap.
-            let products = unsafe { products.part(tile.start * hidden, tile.len() * hidden) };
-            // SAFETY: as above.
-            let deviations = unsafe { deviations.part(tile.start * channels, tile.len() * channels) };
-            let (mut bias, mut branch) = (vec![0.0; hidden], vec![0.0; channels]);
-            with_scratch([tile.len() * channels, tile.len() * hidden], |[scaled, mixed]| {
-                for (image, part) in by_image(tile.clone(), per_image) {
-                    let gradient = &gradient[part.start * channels..part.end * channels];
-                    let within = (part.start - tile.start) * channels;
-                    let scaled = &mut scaled[within..within + gradient.len()];
-                    scale_gradient(inputs, image, gradient, scaled, &mut branch);
-                }
-                let weight = Matrix::columns(inputs.contract_weight, channels);
-                let left = Matrix::rows(scaled, channels);
-                let sizes = [tile.len(), hidden, channels];
-                multiply(sizes, mixed, hidden, Write::Replace, left, weight);
-                for (image, part) in by_image(tile.clone(), per_image) {
-                    let range = (part.start - tile.start) * hidden..(part.end - tile.start) * hidden;
-                    let factors = &context.factors[image * hidden..][..hidden];
-                    let feedback = &context.feedback[image * hidden..][..hidden];
-                    let products = &mut products[range.clone()];
-                    deactivate(&mixed[range], factors, feedback, products, &mut bias);
-                }
-            });
-            let weight = Matrix::columns(inputs.expand_weight, hidden);
-            let left = Matrix::rows(products, hidden);
-            let sizes = [tile.len(), channels, hidden];
-            multiply(sizes, deviations, channels, Write::Replace, left, weight);
-            run(NormRows {
-                weight: inputs.norm_weight,
-                normalised: &normalised[tile.start * channels..tile.end * channels],
-                inverse: &inverse[tile.clone()],
-                gradient: deviations,
-            });
-            (bias, branch)
+        .enumerate()
+        .map(|(index, range)| {
+            // SAFETY: each range has its own part.
+            let mut own_sums = shared_sums.map(|sums| unsafe { sums.part(index * size, size) });
+            let mut bias = vec![0.0; hidden];
+            let mut write = Write::Replace;
+            let tiles: Vec<_> = if own_sums.is_some() { depths(range).collect() } else { vec![range] };
+            for tile in tiles {
+                // SAFETY: ranges, and so their tiles, do not overlap.
+                let products = unsafe { products.part(tile.start * hidden, tile.len() * hidden) };
+                // SAFETY: as above.
+                let deviations = unsafe { deviations.part(tile.start * channels, tile.len() * channels) };
+                with_scratch([tile.len() * channels, tile.len() * hidden], |[scaled, mixed]| {
+                    let parts = Parts { scaled, mixed, products, deviations, bias: &mut bias };
+                    back_through_tile(context, tile.clone(), gradient, parts);
+                    if let Some(sums) = &mut own_sums {
+                        let normalised = &context.normalised[tile.start * channels..];
+                        let left = Matrix::columns(normalised, channels);
+                        let right = Matrix::rows(mixed, hidden);
+                        multiply([channels, hidden, tile.len()], sums, hidden, write, left, right);
+                        write = Write::Add;
+                    } else {
+                        products.copy_from_slice(mixed);
+                    }
+                });
+            }
+            bias
         })
         .collect();
-    let (mut bias, mut branch) = (vec![0.0; hidden], vec![0.0; channels]);
-    for (tile_bias, tile_branch) in sums {
-        add_to(&mut bias, &tile_bias);
-        add_to(&mut branch, &tile_branch);
+    let mut expand_bias = vec![0.0; hidden];
+    for sums in sums {
+        add_to(&mut expand_bias, &sums);
     }
-    (bias, branch)
+    Passed { expand_bias, own_sums }
 }
 
-/// Adds element by element.
-pub(crate) fn add_to(total: &mut [f32], values: &[f32]) {
-    for (total, value) in total.iter_mut().zip(values) {
-        *total += value;
-    }
+/// The memory of one tile.
+struct Parts<'a> {
+    scaled: &'a mut [f32],
+    mixed: &'a mut [f32],
+    products: &'a [f32],
+    deviations: &'a mut [f32],
+    bias: &'a mut [f32],
 }
 
-/// The gradient of the second product: with the image's factor and, in V1, layer scale. Its sums
-/// over positions, without layer scale, are added to `branch`.
-fn scale_gradient(
-    inputs: BlockInputs<'_>,
-    image: usize,
-    gradient: &[f32],
-    scaled: &mut [f32],
-    branch: &mut [f32],
-) {
-    let scale = inputs.scale_of(image);
-    match inputs.mixing {
-        MixingInputs::LayerScale { gamma } => scale_rows(gradient, scale, gamma, scaled, branch),
-        MixingInputs::Grn { .. } => {
-            scale_rows(gradient, scale, &vec![1.0; branch.len()], scaled, branch);
-        }
+/// From the output's gradient to those of the first product, left in `mixed`, and of the depthwise
+/// output, left in `deviations`.
+fn back_through_tile(context: Context<'_>, tile: Range<usize>, gradient: &[f32], parts: Parts<'_>) {
+    let Context { inputs, images, normalised, inverse, factors, feedback } = context;
+    let Parts { scaled, mixed, products, deviations, bias } = parts;
+    let (channels, per_image, hidden) = (images.channels, images.positions(), inputs.hidden());
+    let within = |part: &Range<usize>, width: usize| {
+        (part.start - tile.start) * width..(part.end - tile.start) * width
+    };
+    for (image, part) in by_image(tile.clone(), per_image) {
+        let scale = inputs.scale_of(image);
+        let factors = match inputs.mixing {
+            MixingInputs::LayerScale { gamma } => gamma.iter().map(|gamma| scale * gamma).collect(),
+            MixingInputs::Grn { .. } => vec![scale; channels],
+        };
+        let gradient = &gradient[part.start * channels..part.end * channels];
+        scale_columns(gradient, &factors, &mut scaled[within(&part, channels)]);
     }
+    let (left, right) = (Matrix::rows(scaled, channels), Matrix::columns(inputs.contract_weight, channels));
+    multiply([tile.len(), hidden, channels], mixed, hidden, Write::Replace, left, right);
+    for (image, part) in by_image(tile.clone(), per_image) {
+        let range = within(&part, hidden);
+        let factors = &factors[image * hidden..][..hidden];
+        let feedback = &feedback[image * hidden..][..hidden];
+        deactivate(&products[range.clone()], factors, feedback, &mut mixed[range], bias);
+    }
+    let (left, right) = (Matrix::rows(mixed, hidden), Matrix::columns(inputs.expand_weight, hidden));
+    multiply([tile.len(), channels, hidden], deviations, channels, Write::Replace, left, right);
+    run(NormRows {
+        weight: inputs.norm_weight,
+        normalised: &normalised[tile.start * channels..tile.end * channels],
+        inverse: &inverse[tile],
+        gradient: deviations,
+    });
 }
 
 vectorised! {
-    fn scale_rows(
-        gradient: &[f32],
-        scale: f32,
-        gamma: &[f32],
-        scaled: &mut [f32],
-        branch: &mut [f32],
-    ) {
-        let rows = gradient.chunks_exact(branch.len());
-        for (gradient, scaled) in rows.zip(scaled.chunks_exact_mut(branch.len())) {
-            let terms = gradient.iter().zip(gamma).zip(scaled).zip(&mut *branch);
-            for (((&gradient, &gamma), scaled), branch) in terms {
-                let gradient = scale * gradient;
-                *branch += gradient;
-                *scaled = gradient * gamma;
+    /// Multiplies each column by its factor.
+    fn scale_columns(rows: &[f32], factors: &[f32], output: &mut [f32]) {
+        let rows = rows.chunks_exact(factors.len());
+        for (row, output) in rows.zip(output.chunks_exact_mut(factors.len())) {
+            for ((&value, &factor), output) in row.iter().zip(factors).zip(output) {
+                *output = value * factor;
             }
         }
     }
 }
 
 vectorised! {
-    /// From the gradient behind GRN to that before GELU, which replaces GELU's input.
+    /// From the gradient behind GRN to that before GELU, in place; adds its sums to `bias`.
     fn deactivate(
-        mixed: &[f32],
+        products: &[f32],
         factors: &[f32],
         feedback: &[f32],
-        products: &mut [f32],
+        mixed: &mut [f32],
         bias: &mut [f32],
     ) {
-        let rows = mixed.chunks_exact(bias.len());
-        for (mixed, products) in rows.zip(products.chunks_exact_mut(bias.len())) {
-            let terms = mixed.iter().zip(factors).zip(feedback);
-            let terms = terms.zip(products).zip(&mut *bias);
-            for ((((&mixed, &factor), &feedback), product), bias) in terms {
-                let (value, slope) = gelu_and_slope(*product);
+        let rows = products.chunks_exact(bias.len());
+        for (products, mixed) in rows.zip(mixed.chunks_exact_mut(bias.len())) {
+            let terms = products.iter().zip(factors).zip(feedback);
+            for ((((&product, &factor), &feedback), mixed), bias) in terms.zip(mixed).zip(&mut *bias) {
+                let (value, slope) = gelu_and_slope(product);
                 let gradient = mixed.mul_add(factor, value * feedback) * slope;
-                *product = gradient;
+                *mixed = gradient;
                 *bias += gradient;
             }
         }

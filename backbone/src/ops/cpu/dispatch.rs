@@ -39,9 +39,9 @@ fn run_v3<Op: WithSimd>(simd: V3, operation: Op) -> Op::Output {
 
 /// A function whose plain loops the compiler vectorises, once for each instruction set.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
-        fn $name($($argument: $type),*) {
+        $visibility fn $name($($argument: $type),*) {
             #[inline(always)]
             fn portable($($argument: $type),*) $body
 

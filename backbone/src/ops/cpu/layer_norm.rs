@@ -3,7 +3,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::block_backward::add_to;
+use super::block_sums::add_to;
 use super::buffer::{Buffer, Shared, with_scratch};
 use super::dispatch::run;
 use super::norm::{normalise, normalise_backward};

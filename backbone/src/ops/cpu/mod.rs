@@ -2,7 +2,7 @@
 
 pub(crate) mod block_backward;
 pub(crate) mod block_forward;
-pub(crate) mod block_parameters;
+pub(crate) mod block_sums;
 pub(crate) mod buffer;
 pub(crate) mod depthwise;
 pub(crate) mod depthwise_weight;

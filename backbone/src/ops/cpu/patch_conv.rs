@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
-use super::block_backward::add_to;
+use super::block_sums::add_to;
 use super::buffer::{Shared, with_scratch};
 use super::depthwise::Images;
 use super::matmul::{Matrix, Write, multiply};

@@ -6,7 +6,7 @@ use core::ops::Range;
 const TILE_FLOATS: usize = 96 * 1024;
 
 /// Positions a task takes at least, so that packing weights is a small part of a product.
-const FEWEST: usize = 96;
+const FEWEST: usize = 192;
 
 /// Positions a task takes at most.
 const MOST: usize = 512;
@@ -14,8 +14,8 @@ const MOST: usize = 512;
 /// Cuts `positions` into ranges of about equal length, by the width of the hidden layer.
 pub(crate) fn tiles(positions: usize, hidden: usize) -> Vec<Range<usize>> {
     let most = (TILE_FLOATS / hidden.max(1)).clamp(FEWEST, MOST);
-    // A multiple of four: two and four threads end together.
-    let count = positions.div_ceil(most).next_multiple_of(4);
+    // An even number: two threads end together.
+    let count = positions.div_ceil(most).next_multiple_of(2);
     let len = positions.div_ceil(count.max(1)).max(1);
     let starts = (0..positions).step_by(len);
     starts.map(|start| start..(start + len).min(positions)).collect()
