@@ -70,9 +70,9 @@ fn enlargement(image: &RgbImage) -> u32 {
     (COMFORTABLE_SIDE / side).clamp(1, 8)
 }
 
-/// Thickness of boxes and outlines: about a four-hundredth of the shorter side.
+/// Thickness of boxes and outlines: about a three-hundredth of the shorter side.
 fn line_width(canvas: &RgbImage) -> i64 {
-    (i64::from(canvas.width().min(canvas.height())) / 400).max(1)
+    (i64::from(canvas.width().min(canvas.height())) / 300).max(1)
 }
 
 fn scaled(bbox: BoxXyxy, factor: u32) -> BoxXyxy {

@@ -32,7 +32,10 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
     let mut classes = Vec::new();
-    for (name, split) in [("train", &train), ("validation", &val)] {
+    let halves = [("train", &train), ("validation", &val)];
+    // Some recipes judge what they train on.
+    let num_halves = if train == val { 1 } else { 2 };
+    for (name, split) in halves.into_iter().take(num_halves) {
         let mut findings = Findings::default();
         let coco = data::read_coco(&recipe.data, split)?;
         writeln!(

@@ -1,6 +1,6 @@
 //! Progress of work that counts images: a bar on a terminal, a line now and then in a pipe.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,7 +56,8 @@ impl Counting {
             Output::Bar(bar) => bar.set_position(self.done as u64),
             Output::Lines => {
                 if let Some(line) = self.due_line() {
-                    eprintln!("{line}");
+                    // A closed pipe is no reason to stop the work.
+                    let _ = writeln!(stderr(), "{line}");
                 }
             }
             Output::Nowhere => {}

@@ -13,7 +13,7 @@ use super::model::{Architecture, Preprocessing};
 use crate::recipe::{CocoData, Data, Recipe, ShapesData, TransformRecipe, resolve_path};
 
 /// One half of a data set: a file of annotations, and the folder of its images.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Split {
     /// COCO json.
     pub(super) annotations: PathBuf,

@@ -65,7 +65,7 @@ impl Judgement {
     pub(super) fn add(&mut self, kind: &str, title: &str, metrics: &CocoMetrics) {
         self.metrics.extend(metrics.named());
         self.tables.push_str(&format!("{title}\n{}", metrics.table()));
-        self.class_tables.push_str(&format!("{title}\n{}", metrics.class_table()));
+        self.class_tables.push_str(&format!("{title}, by class\n{}", metrics.class_table()));
         let classes: Map<String, Value> = metrics
             .classes
             .iter()

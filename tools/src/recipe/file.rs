@@ -18,7 +18,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Recipe> {
         let mut table: Table = toml::from_str(&text).with_context(not_a_recipe)?;
         for assignment in sets {
             recipe = overrides::apply(&mut table, assignment)
-                .with_context(|| format!("{} cannot be changed so", path.display()))?;
+                .with_context(|| format!("--set {assignment} does not fit {}", path.display()))?;
         }
     }
     checks::check(&recipe).with_context(|| format!("{} cannot work", path.display()))?;

@@ -1,6 +1,6 @@
 //! `--set key.path=value`: one entry of a recipe, changed from the command line.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -11,12 +11,9 @@ use super::Recipe;
 /// The value is read as TOML (`4`, `0.5`, `true`, `[27, 33]`, `{ flip = { .. } }`); what is not
 /// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0.
 pub(super) fn apply(table: &mut Table, assignment: &str) -> Result<Recipe> {
-    set(table, assignment)
-        .and_then(|()| {
-            Recipe::deserialize(Value::Table(table.clone()))
-                .map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end().to_owned()))
-        })
-        .with_context(|| format!("--set {assignment}"))
+    set(table, assignment)?;
+    Recipe::deserialize(Value::Table(table.clone()))
+        .map_err(|error| anyhow!("{}", error.to_string().trim_end()))
 }
 
 fn set(table: &mut Table, assignment: &str) -> Result<()> {

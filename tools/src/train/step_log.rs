@@ -28,6 +28,8 @@ pub struct StepRecord {
     pub grad_norm: f32,
     /// Wall clock of the step, loading included.
     pub seconds: f64,
+    /// The part of it that was spent waiting for micro-batches and bringing them to the device.
+    pub data_s: f64,
     /// Images of the step divided by its seconds.
     pub images_per_s: f64,
 }

@@ -18,7 +18,7 @@
 //! let model = trainer.finish()?;
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use burn::module::Module;
@@ -97,6 +97,9 @@ pub struct Trainer<M: Module> {
     pending: Pending,
     is_seeded: bool,
     step_began: Instant,
+    /// When there was last nothing to do but wait for a micro-batch, and how long that took in this step.
+    idle_since: Instant,
+    waited: Duration,
     last_saved: Option<usize>,
     last_evaluated: Option<usize>,
 }
@@ -138,6 +141,8 @@ impl<M: Module> Trainer<M> {
             pending: Pending::default(),
             is_seeded: false,
             step_began: Instant::now(),
+            idle_since: Instant::now(),
+            waited: Duration::ZERO,
             last_saved: None,
             last_evaluated: None,
             position,
@@ -174,6 +179,7 @@ impl<M: Module> Trainer<M> {
 
     /// Seeds the device for the coming micro-batch, and returns [`Trainer::sampling_seed`].
     pub fn begin_step(&mut self) -> u64 {
+        self.waited += self.idle_since.elapsed();
         self.device.seed(self.seed_for(Purpose::Device));
         self.is_seeded = true;
         self.sampling_seed()
@@ -199,7 +205,10 @@ impl<M: Module> Trainer<M> {
             Some(model) => self.pending.add(model, losses, images),
             None => unreachable!("an update gives the model back"),
         }
-        if self.pending.batches == self.parts.config.accumulation { self.update() } else { Ok(()) }
+        let is_whole = self.pending.batches == self.parts.config.accumulation;
+        let outcome = if is_whole { self.update() } else { Ok(()) };
+        self.idle_since = Instant::now();
+        outcome
     }
 
     /// Ends the epoch; micro-batches that were not enough for a whole update make a smaller one.
@@ -252,7 +261,7 @@ impl<M: Module> Trainer<M> {
         self.events.scalars(step, defined.map(|(name, &value)| (name.as_str(), value)))?;
         self.last_evaluated = Some(step);
         self.draw_curves();
-        self.step_began = Instant::now();
+        self.restart_clock();
         Ok(is_best)
     }
 
@@ -267,7 +276,7 @@ impl<M: Module> Trainer<M> {
         let optimizer = Some(&self.parts.optimizer);
         checkpoint::save(&path, self.model(), optimizer, &self.parts.description, &self.position)?;
         self.last_saved = Some(self.position.step);
-        self.step_began = Instant::now();
+        self.restart_clock();
         Ok(())
     }
 
@@ -297,6 +306,12 @@ impl<M: Module> Trainer<M> {
         regular || self.is_finished()
     }
 
+    /// What was done between two steps is no part of either.
+    fn restart_clock(&mut self) {
+        self.step_began = Instant::now();
+        self.idle_since = self.step_began;
+    }
+
     fn seed_for(&self, purpose: Purpose) -> u64 {
         let batch = self.position.batches + self.pending.batches as u64;
         seeds::seed(self.parts.config.seed, batch, purpose)
@@ -318,6 +333,7 @@ impl<M: Module> Trainer<M> {
         self.position.images += images as u64;
 
         let seconds = self.step_began.elapsed().as_secs_f64();
+        let data_s = std::mem::take(&mut self.waited).as_secs_f64();
         self.step_began = Instant::now();
         let record = StepRecord {
             step: self.position.step,
@@ -327,6 +343,7 @@ impl<M: Module> Trainer<M> {
             lr,
             grad_norm: clipped.norm as f32,
             seconds,
+            data_s,
             images_per_s: images as f64 / seconds.max(f64::MIN_POSITIVE),
         };
         self.log.append(&record)?;

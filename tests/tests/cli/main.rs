@@ -1,5 +1,8 @@
 //! What the commands say to bad input: file, entry, value found, values possible; and that they end with 2.
 
+mod bad_data;
+mod bad_recipes;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -103,163 +106,29 @@ fn annotation(id: u64, image: u64, category: u64) -> Value {
     })
 }
 
-/// The error of `train` on a truth that `change` has spoilt.
-#[track_caller]
-fn spoilt(change: impl FnOnce(&mut Value), expected: &str) {
-    let project = Project::new();
-    let mut truth = truth();
-    change(&mut truth);
-    project.write_truth(&truth);
-    let Outcome { exit, err, .. } = project.command("train", &[]);
-    assert_eq!(err, format!("error: {expected}\n"));
-    assert_eq!(exit, Exit::BadInput);
-    assert!(!project.path("run").exists(), "nothing is written before the data are known to be sound");
-}
-
-/// The error of `train` with a changed recipe.
-#[track_caller]
-fn changed(find: &str, replacement: &str, expected: &str) {
-    let project = Project::new();
-    let recipe = fs::read_to_string(project.path("recipe.toml")).unwrap();
-    assert!(recipe.contains(find), "{find}");
-    // The header may grow; the messages here count lines from its end.
-    let body = recipe.split_once("\n\n").unwrap().1;
-    fs::write(project.path("recipe.toml"), body.replacen(find, replacement, 1)).unwrap();
-    let Outcome { exit, err, .. } = project.run(&["train", &project.text("recipe.toml")]);
-    assert_eq!(err, expected);
-    assert_eq!(exit, Exit::BadInput);
-}
-
-/// The error of `train` with one `--set`.
-#[track_caller]
-fn set(assignment: &str, expected: &str) {
-    let project = Project::new();
-    let Outcome { exit, err, .. } =
-        project.run(&["train", &project.text("recipe.toml"), "--set", assignment]);
-    assert_eq!(err, expected);
-    assert_eq!(exit, Exit::BadInput);
-}
-
-#[test]
-fn a_typo_in_a_recipe_is_shown_where_it_is() {
-    changed("drop_path_rate = 0.0", "drop_path = 0.0", "");
-}
-
-#[test]
-fn a_wrong_type_in_a_recipe_is_shown_where_it_is() {
-    changed("epochs = 2", "epochs = \"two\"", "");
-}
-
-#[test]
-fn an_impossible_value_in_a_recipe_is_named() {
-    changed("epochs = 2", "epochs = 0", "");
-}
-
-#[test]
-fn an_unknown_choice_is_answered_with_the_choices() {
-    changed("nms = { hard = { iou = 0.5 } }", "nms = { firm = { iou = 0.5 } }", "");
-}
-
-#[test]
-fn a_missing_key_is_named_with_its_table() {
-    changed("epochs = 2\n", "", "");
-}
-
-#[test]
-fn a_set_of_an_unknown_path_lists_the_known_ones() {
-    set("train.epoch=3", "");
-    set("trian.epochs=3", "");
-}
-
-#[test]
-fn a_set_of_a_wrong_type_says_so() {
-    set("train.epochs=many", "");
-    set("train.epochs", "");
-    set("seed.value=3", "");
-}
-
-#[test]
-fn a_recipe_that_is_not_there_is_named() {
-    let project = Project::new();
-    let Outcome { exit, err, .. } = project.run(&["info", &project.text("none.toml")]);
-    assert_eq!(err, "");
-    assert_eq!(exit, Exit::BadInput);
-}
-
-#[test]
-fn a_missing_image_stops_training_with_its_name() {
-    let project = Project::new();
-    fs::remove_file(project.path("images/b.png")).unwrap();
-    let Outcome { exit, err, .. } = project.command("train", &[]);
-    assert_eq!(err, "");
-    assert_eq!(exit, Exit::BadInput);
-}
-
-#[test]
-fn a_truncated_image_stops_training_with_its_name() {
-    let project = Project::new();
-    let bytes = fs::read(project.path("images/a.png")).unwrap();
-    fs::write(project.path("images/a.png"), &bytes[..bytes.len() / 2]).unwrap();
-    let Outcome { exit, err, .. } = project.command("train", &[]);
-    assert_eq!(err, "");
-    assert_eq!(exit, Exit::BadInput);
-}
-
-#[test]
-fn ids_that_name_nothing_are_refused() {
-    spoilt(|truth| truth["annotations"][1]["image_id"] = json!(7), "");
-    spoilt(|truth| truth["annotations"][1]["category_id"] = json!(4), "");
-}
-
-#[test]
-fn boxes_that_are_none_are_refused() {
-    spoilt(|truth| truth["annotations"][0]["bbox"] = json!([8, "NaN", 24, 16]), "");
-    spoilt(|truth| truth["annotations"][0]["bbox"] = json!([8, 8, -24, 16]), "");
-}
-
-#[test]
-fn masks_that_are_none_are_refused() {
-    spoilt(|truth| truth["annotations"][0]["segmentation"] = json!([[8, 8, 32, 8]]), "");
-    spoilt(|truth| truth["annotations"][0]["segmentation"] = json!({"size": [64, 48], "counts": [3072]}), "");
-}
-
-#[test]
-fn an_empty_data_set_is_refused() {
-    spoilt(
-        |truth| {
-            truth["images"] = json!([]);
-            truth["annotations"] = json!([]);
-        },
-        "",
-    );
-    spoilt(|truth| truth["annotations"] = json!([]), "");
-}
-
-#[test]
-fn a_number_of_classes_that_the_file_does_not_have_is_refused() {
-    let project = Project::new();
-    let Outcome { exit, err, .. } = project.command("train", &["--set=head.mask-rcnn.num_classes=80"]);
-    assert_eq!(err, "");
-    assert_eq!(exit, Exit::BadInput);
-}
-
 #[test]
 fn files_that_are_not_there_are_named() {
     let project = Project::new();
     fs::remove_file(project.path("truth.json")).unwrap();
     let Outcome { exit, err, .. } = project.command("train", &[]);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let expected = "error: [TMP]/truth.json: No such file or directory (os error 2)\n";
+    assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 
     let project = Project::new();
     let Outcome { exit, err, .. } = project.command("eval", &[]);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let expected = "error: without --weights the best checkpoint of the recipe's run folder is evaluated
+  checkpoint [TMP]/run/checkpoints/best.safetensors
+  No such file or directory (os error 2)
+";
+    assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 }
 
 #[test]
 fn a_variable_that_is_not_set_is_named() {
     let project = Project::new();
     let Outcome { exit, err, .. } = project.command("check", &["--set=data.coco.train_images=$HOME/x"]);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let expected = "error: data.coco.train_images = \"$HOME/x\": of all variables a path may only begin with `$CVX_DATA/`\n";
+    assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 }
 
 #[test]
@@ -270,13 +139,28 @@ fn a_checkpoint_of_another_architecture_is_refused() {
 
     let wider = ["--set=head.mask-rcnn.fc_channels=48"];
     let Outcome { exit, err, .. } = project.command("eval", &wider);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let expected =
+        "error: [TMP]/run/checkpoints/best.safetensors is of another architecture: 6 of 110 parameters differ
+    `heads.bbox_head.shared_fcs.0.weight` is [784, 32], expected [784, 48]
+    `heads.bbox_head.shared_fcs.0.bias` is [32], expected [48]
+    `heads.bbox_head.shared_fcs.1.weight` is [32, 32], expected [48, 48]
+    `heads.bbox_head.shared_fcs.1.bias` is [32], expected [48]
+    `heads.bbox_head.fc_cls.weight` is [32, 3], expected [48, 3]
+    `heads.bbox_head.fc_reg.weight` is [32, 8], expected [48, 8]
+";
+    assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 
     // The run is there, and is not overwritten.
     let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=1"]);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    let expected = "error: [TMP]/run already holds a run; go on with it by --resume, or choose another folder \
+                    (or remove this one) to start afresh\n";
+    assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
     let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=3", "--resume"]);
-    assert_eq!((err.as_str(), exit), ("", Exit::BadInput));
+    assert_eq!(exit, Exit::BadInput);
+    assert!(
+        err.contains("[TMP]/run/recipe.toml is not the recipe given") && err.contains("epochs = 3"),
+        "{err}"
+    );
 
     // A checkpoint that was cut off, and a file that is none.
     let best = project.path("run/checkpoints/best.safetensors");
@@ -307,7 +191,16 @@ fn check_lists_everything_and_says_whether_training_would_stop() {
     fs::remove_file(project.path("images/b.png")).unwrap();
     let Outcome { exit, out, .. } = project.command("check", &[]);
     assert_eq!(exit, Exit::BadInput);
-    assert_eq!(out, "");
+    assert_eq!(
+        out,
+        "train: [TMP]/truth.json: 2 images, 2 annotations, 2 classes
+  error: [TMP]/truth.json: annotation 2: it names category 5, which `categories` does not list
+  error: [TMP]/images/b.png: No such file or directory (os error 2)
+  warning: [TMP]/truth.json: annotation 1: `bbox` is [8.0, 8.0, 24.0, 0.5]: narrower than a pixel, not trained on
+  warning: [TMP]/truth.json: category 9: `dog` has no example
+training would stop: 2 errors
+"
+    );
 }
 
 #[test]

@@ -1,0 +1,152 @@
+//! Recipes that are none, and changes that do not fit them.
+
+use std::fs;
+
+use cvx_tools::exit::Exit;
+
+use crate::{Outcome, Project};
+
+/// The error of `train` with a changed recipe.
+#[track_caller]
+fn changed(find: &str, replacement: &str, expected: &str) {
+    let project = Project::new();
+    let recipe = fs::read_to_string(project.path("recipe.toml")).unwrap();
+    assert!(recipe.contains(find), "{find}");
+    // The header may grow; the messages here count lines from its end.
+    let body = recipe.split_once("\n\n").unwrap().1;
+    fs::write(project.path("recipe.toml"), body.replacen(find, replacement, 1)).unwrap();
+    let Outcome { exit, err, .. } = project.run(&["train", &project.text("recipe.toml")]);
+    assert_eq!(err, expected);
+    assert_eq!(exit, Exit::BadInput);
+}
+
+/// The error of `train` with one `--set`.
+#[track_caller]
+fn set(assignment: &str, expected: &str) {
+    let project = Project::new();
+    let Outcome { exit, err, .. } =
+        project.run(&["train", &project.text("recipe.toml"), "--set", assignment]);
+    assert_eq!(err, expected);
+    assert_eq!(exit, Exit::BadInput);
+}
+
+#[test]
+fn a_typo_in_a_recipe_is_shown_where_it_is() {
+    changed(
+        "drop_path_rate = 0.0",
+        "drop_path = 0.0",
+        "error: [TMP]/recipe.toml is not a recipe
+  TOML parse error at line 20, column 1
+     |
+  20 | drop_path = 0.0
+     | ^^^^^^^^^
+  unknown field `drop_path`, expected one of `backbone`, `drop_path_rate`, `layer_scale_init`, `init`
+",
+    );
+}
+
+#[test]
+fn a_wrong_type_in_a_recipe_is_shown_where_it_is() {
+    changed(
+        "epochs = 2",
+        "epochs = \"two\"",
+        "error: [TMP]/recipe.toml is not a recipe
+  TOML parse error at line 60, column 10
+     |
+  60 | epochs = \"two\"
+     |          ^^^^^
+  invalid type: string \"two\", expected usize
+",
+    );
+}
+
+#[test]
+fn an_impossible_value_in_a_recipe_is_named() {
+    changed(
+        "epochs = 2",
+        "epochs = 0",
+        "error: [TMP]/recipe.toml cannot work\n  train.epochs = 0: must be at least 1\n",
+    );
+}
+
+#[test]
+fn an_unknown_choice_is_answered_with_the_choices() {
+    changed(
+        "nms = { hard = { iou = 0.5 } }",
+        "nms = { firm = { iou = 0.5 } }",
+        "error: [TMP]/recipe.toml is not a recipe
+  TOML parse error at line 55, column 9
+     |
+  55 | nms = { firm = { iou = 0.5 } }
+     |         ^^^^
+  unknown variant `firm`, expected one of `hard`, `soft-linear`, `soft-gaussian`
+",
+    );
+}
+
+#[test]
+fn a_missing_key_is_named_with_its_table() {
+    changed(
+        "epochs = 2\n",
+        "",
+        "error: [TMP]/recipe.toml is not a recipe
+  TOML parse error at line 59, column 1
+     |
+  59 | [train]
+     | ^^^^^^^
+  missing field `epochs`
+",
+    );
+}
+
+#[test]
+fn a_set_of_an_unknown_path_lists_the_known_ones() {
+    set(
+        "train.epoch=3",
+        "error: --set train.epoch=3 does not fit [TMP]/recipe.toml
+  unknown field `epoch`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `max_grad_norm`, \
+         `group_by_aspect`, `transforms`, `workers`, `checkpoint_every_steps`
+  in `train`
+",
+    );
+    set(
+        "trian.epochs=3",
+        "error: --set trian.epochs=3 does not fit [TMP]/recipe.toml
+  unknown field `trian`, expected one of `seed`, `run`, `data`, `input`, `model`, `head`, `train`, `optimizer`, \
+         `schedule`, `evaluate`, `expect`
+",
+    );
+}
+
+#[test]
+fn a_set_of_a_wrong_type_says_so() {
+    set(
+        "train.epochs=many",
+        "error: --set train.epochs=many does not fit [TMP]/recipe.toml
+  invalid type: string \"many\", expected usize
+  in `train.epochs`
+",
+    );
+    set(
+        "train.epochs",
+        "error: --set train.epochs does not fit [TMP]/recipe.toml
+  expected `key.path=value`, as in `train.epochs=3`
+",
+    );
+    set(
+        "seed.value=3",
+        "error: --set seed.value=3 does not fit [TMP]/recipe.toml
+  `seed` is a value, it has no `value`
+",
+    );
+}
+
+#[test]
+fn a_recipe_that_is_not_there_is_named() {
+    let project = Project::new();
+    let Outcome { exit, err, .. } = project.run(&["info", &project.text("none.toml")]);
+    let expected =
+        "error: [TMP]/none.toml: a recipe that cannot be read\n  No such file or directory (os error 2)\n";
+    assert_eq!(err, expected);
+    assert_eq!(exit, Exit::BadInput);
+}
