@@ -23,7 +23,7 @@ fn pyramid_proposals_and_regions_are_those_of_mmdet() {
         };
         let detector = detector(&golden, &device, |heads| heads);
         let (images, sizes) = batch(&golden, &device);
-        close("input.1", values(images.clone().slice([1..2])));
+        close("input.1", values(images.clone().narrow(0, 1, 1)));
 
         let maps = detector.backbone.forward(images);
         let pyramid = detector.heads.neck.forward(maps.clone());
