@@ -152,8 +152,8 @@ fn parse_size(text: &str) -> Result<[usize; 2], String> {
         .split_once('x')
         .and_then(|(height, width)| Some([height.parse::<usize>().ok()?, width.parse::<usize>().ok()?]));
     match sides {
-        Some([height, width]) if height >= 32 && width >= 32 => Ok([height, width]),
-        _ => Err("expected HEIGHTxWIDTH in pixels, each at least 32, as in `800x1280`".to_owned()),
+        Some(sides) if sides.iter().all(|side| (32..=65536).contains(side)) => Ok(sides),
+        _ => Err("expected HEIGHTxWIDTH in pixels, each from 32 to 65536, as in `800x1280`".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::Streams;
 use super::args::CheckArgs;
 use super::counting::Counting;
-use super::data::{self, Split};
+use super::data::{self, Split, counted};
 use super::model::Architecture;
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
@@ -40,11 +40,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         let coco = data::read_coco(&recipe.data, split)?;
         writeln!(
             streams.out,
-            "{name}: {}: {} images, {} annotations, {} classes",
+            "{name}: {}: {}, {}, {}",
             split.annotations.display(),
-            coco.images.len(),
-            coco.annotations.len(),
-            coco.categories.len()
+            counted(coco.images.len(), "image", "images"),
+            counted(coco.annotations.len(), "annotation", "annotations"),
+            counted(coco.categories.len(), "class", "classes")
         )?;
         check_annotations(&recipe, &coco, split, &mut findings);
         check_images(&coco, split, &mut findings);
@@ -64,7 +64,7 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         findings.write(streams.out, args.limit)?;
     }
     if num_errors > 0 {
-        writeln!(streams.out, "training would stop: {num_errors} errors")?;
+        writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
         return Ok(Exit::BadInput);
     }
     writeln!(streams.out, "training would run")?;
@@ -84,19 +84,22 @@ fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut
     let wanted = Architecture::of(recipe).num_classes();
     if coco.categories.len() != wanted {
         findings.errors.push(format!(
-            "{}: lists {} classes, but head.mask-rcnn.num_classes = {wanted}",
+            "{}: lists {}, but head.mask-rcnn.num_classes = {wanted}",
             split.annotations.display(),
-            coco.categories.len()
+            counted(coco.categories.len(), "class", "classes")
         ));
     }
     let annotated: HashSet<u64> = coco.annotations.iter().map(|annotation| annotation.image_id).collect();
     let empty = coco.images.iter().filter(|image| !annotated.contains(&image.id)).count();
     if empty == coco.images.len() {
         findings.errors.push(format!("{}: no image has an annotation", split.annotations.display()));
+    } else if !data::has_objects(coco) {
+        findings.errors.push(data::no_objects(split));
     } else if empty > 0 {
         findings.warnings.push(format!(
-            "{}: {empty} images have no annotation; they are evaluated but not trained on",
-            split.annotations.display()
+            "{}: {} without annotation, evaluated but not trained on",
+            split.annotations.display(),
+            counted(empty, "image", "images")
         ));
     }
     for image in coco.images.iter().filter(|image| image.width.min(image.height) < MIN_TRAINING_SIDE) {

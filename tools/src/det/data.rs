@@ -82,7 +82,8 @@ pub(super) fn read_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
 /// The training half.
 pub(super) fn open_train(recipe: &Recipe, split: &Split) -> Result<Arc<CocoDataset>> {
     let coco = open_coco(&recipe.data, split)?;
-    let dataset = CocoDataset::for_training(coco, split.images.clone())?;
+    let dataset = CocoDataset::for_training(Arc::clone(&coco), split.images.clone())?;
+    ensure!(has_objects(&coco), no_objects(split));
     compare_classes(recipe, &dataset, split)?;
     Ok(Arc::new(dataset))
 }
@@ -101,9 +102,9 @@ fn compare_classes(recipe: &Recipe, dataset: &CocoDataset, split: &Split) -> Res
     let names = dataset.class_names();
     ensure!(
         names.len() == wanted,
-        "{}: lists {} classes ({}), but head.mask-rcnn.num_classes = {wanted}",
+        "{}: lists {} ({}), but head.mask-rcnn.num_classes = {wanted}",
         split.annotations.display(),
-        names.len(),
+        counted(names.len(), "class", "classes"),
         abridged(&names)
     );
     Ok(())
@@ -112,6 +113,24 @@ fn compare_classes(recipe: &Recipe, dataset: &CocoDataset, split: &Split) -> Res
 /// The category id of every class, under which its detections are filed.
 pub(super) fn category_ids(dataset: &CocoDataset) -> Vec<u64> {
     (0..dataset.num_classes()).map(|class| dataset.category_id(class)).collect()
+}
+
+/// Whether there is anything to find.
+pub(super) fn has_objects(coco: &Coco) -> bool {
+    coco.annotations.iter().any(|annotation| !annotation.iscrowd && annotation.area > 0.0)
+}
+
+/// What to say when there is not.
+pub(super) fn no_objects(split: &Split) -> String {
+    format!(
+        "{}: no annotation is an object to train on: all are crowd regions, or have no area",
+        split.annotations.display()
+    )
+}
+
+/// `1 class`, `2 classes`.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The first few names, and how many more there are.

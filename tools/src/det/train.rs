@@ -144,8 +144,14 @@ fn summarise(
     let instances = train_set.coco().annotations.len();
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
-    writeln!(out, "train       {} images, {instances} instances", train_set.len())?;
-    writeln!(out, "validation  {} images", val_set.len())?;
+    let images = |set: &CocoDataset| data::counted(set.len(), "image", "images");
+    writeln!(
+        out,
+        "train       {}, {}",
+        images(train_set),
+        data::counted(instances, "instance", "instances")
+    )?;
+    writeln!(out, "validation  {}", images(val_set))?;
     writeln!(out, "classes     {}: {}", names.len(), data::abridged(&names))?;
     writeln!(out, "parameters  {:.2} million", detector.num_params() as f64 / 1e6)?;
     writeln!(out, "device      {}", args.device.resolve())?;

@@ -192,7 +192,10 @@ impl Schedule {
             decay: match decay {
                 Decay::Constant => schedule::Decay::Constant,
                 Decay::Step { milestone_epochs, gamma } => schedule::Decay::Step {
-                    milestones: milestone_epochs.iter().map(|n| n * steps_per_epoch).collect(),
+                    milestones: milestone_epochs
+                        .iter()
+                        .map(|epoch| epoch.saturating_mul(steps_per_epoch))
+                        .collect(),
                     gamma: *gamma,
                 },
                 Decay::Cosine { min_lr } => schedule::Decay::Cosine { begin, end, min_lr: *min_lr },

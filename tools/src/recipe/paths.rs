@@ -17,7 +17,7 @@ pub fn resolve(key: &str, text: &str) -> Result<PathBuf> {
         );
         return Ok(PathBuf::from(text));
     };
-    let root = env::var_os("CVX_DATA").with_context(|| {
+    let root = env::var_os("CVX_DATA").filter(|root| !root.is_empty()).with_context(|| {
         format!(
             "{key} = \"{text}\": the environment variable CVX_DATA is not set; set it to the folder that holds `{}`",
             rest.split('/').next().unwrap_or(rest)
