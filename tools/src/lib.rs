@@ -2,11 +2,11 @@
 //!
 //! This crate alone opens recipes, prints, and picks a device.
 
-pub mod device_spec;
-pub mod exit;
-pub mod recipe;
 pub mod collate;
 pub mod det;
-pub mod train;
+pub mod device_spec;
 pub mod draw;
+pub mod exit;
+pub mod recipe;
 pub mod report;
+pub mod train;
