@@ -17,7 +17,8 @@ use core::ops::Range;
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::block_forward::{BlockInputs, MixingInputs, Saved, grn_factors, mean};
+use super::block_contract::{grn_factors, mean};
+use super::block_forward::{BlockInputs, MixingInputs, Saved};
 use super::block_sums::{Contracted, Expanded, Groups, add_to, contracted, depths, expanded};
 use super::buffer::{Buffer, Shared, with_scratch};
 use super::depthwise::{Direction, FinishRow, Images, depthwise};

@@ -9,11 +9,10 @@
 //! the bias. What training keeps is the normalised input of the first product and that product: GELU is
 //! cheaper to repeat than to store.
 
-use core::ops::Range;
-
 use pulp::Simd;
 use rayon::prelude::*;
 
+use super::block_contract::contract;
 use super::buffer::{Buffer, Shared, with_scratch};
 use super::depthwise::{Direction, FinishRow, Images, depthwise};
 use super::dispatch::vectorised;
@@ -21,7 +20,6 @@ use super::gelu::gelu;
 use super::matmul::{Matrix, Write, multiply};
 use super::norm::normalise;
 use super::tiles::{by_image, tiles};
-use crate::ops::EPSILON;
 
 /// A block's input and parameters, each contiguous; shapes as in `ops::BlockWeights`.
 #[derive(Clone, Copy)]
@@ -127,7 +125,7 @@ fn forward_group(inputs: BlockInputs<'_>, images: Images, keep: Keep, output: &m
     let mut products = Buffer::new(positions * hidden);
     let squares = expand(inputs, images, keep, &normalised, &mut products);
     let norms: Vec<f32> = squares.iter().map(|square| square.sqrt()).collect();
-    contract(inputs, images, keep, &norms, &products, output);
+    contract(inputs, images, keep, &norms, &mut products, output);
     Saved { normalised, inverse, hidden: products, norms }
 }
 
@@ -249,147 +247,6 @@ vectorised! {
                         *square += y * y;
                     }
                 }
-            }
-        }
-    }
-}
-
-/// GRN's factor of each hidden channel of one image: `gamma * norm / (mean norm + epsilon) + 1`.
-pub(crate) fn grn_factors(norms: &[f32], gamma: &[f32]) -> Vec<f32> {
-    let divisor = mean(norms) + EPSILON as f32;
-    let channels = norms.iter().zip(gamma);
-    channels.map(|(&norm, &gamma)| gamma * (norm / divisor) + 1.0).collect()
-}
-
-/// The mean, in double precision so that thousands of channels lose nothing.
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    let sum: f64 = values.iter().copied().map(f64::from).sum();
-    (sum / values.len().max(1) as f64) as f32
-}
-
-/// Second product and residual sum.
-fn contract(
-    inputs: BlockInputs<'_>,
-    images: Images,
-    keep: Keep,
-    norms: &[f32],
-    products: &[f32],
-    output: &mut [f32],
-) {
-    let Images { batch, channels, .. } = images;
-    let (hidden, per_image) = (inputs.hidden(), images.positions());
-    let (factors, bias) = match inputs.mixing {
-        MixingInputs::Grn { gamma, beta } => {
-            let norms = norms.chunks_exact(hidden);
-            let factors: Vec<_> = norms.map(|norms| grn_factors(norms, gamma)).collect();
-            let mut bias = inputs.contract_bias.to_vec();
-            let beta = Matrix::rows(beta, hidden);
-            let weight = Matrix::rows(inputs.contract_weight, channels);
-            multiply([1, channels, hidden], &mut bias, channels, Write::Add, beta, weight);
-            (Some(factors), bias)
-        }
-        MixingInputs::LayerScale { .. } => (None, inputs.contract_bias.to_vec()),
-    };
-    let shared = Shared::new(output);
-    tiles(batch * per_image, hidden).into_par_iter().for_each(|tile| {
-        // SAFETY: tiles do not overlap.
-        let output = unsafe { shared.part(tile.start * channels, tile.len() * channels) };
-        let sizes = [tile.len() * hidden, tile.len() * channels];
-        with_scratch(sizes, |[left, product]| {
-            let within = |part: &Range<usize>, width: usize| {
-                (part.start - tile.start) * width..(part.end - tile.start) * width
-            };
-            for (image, part) in by_image(tile.clone(), per_image) {
-                let products = &products[part.start * hidden..part.end * hidden];
-                let factors = factors.as_ref().map(|factors| &factors[image][..]);
-                let left = &mut left[within(&part, hidden)];
-                mixed(products, hidden, keep, factors, left);
-            }
-            multiply(
-                [tile.len(), channels, hidden],
-                product,
-                channels,
-                Write::Replace,
-                Matrix::rows(left, hidden),
-                Matrix::rows(inputs.contract_weight, channels),
-            );
-            for (image, part) in by_image(tile.clone(), per_image) {
-                let x = &inputs.x[part.start * channels..part.end * channels];
-                let gamma = match inputs.mixing {
-                    MixingInputs::LayerScale { gamma } => Some(gamma),
-                    MixingInputs::Grn { .. } => None,
-                };
-                let residual = Residual { x, product: &product[within(&part, channels)], bias: &bias, gamma };
-                residual.add(inputs.scale_of(image), &mut output[within(&part, channels)]);
-            }
-        });
-    });
-}
-
-vectorised! {
-    /// What enters the second product: GELU, if it is still to be taken, times GRN's factors.
-    fn mixed(
-        products: &[f32],
-        hidden: usize,
-        keep: Keep,
-        factors: Option<&[f32]>,
-        output: &mut [f32],
-    ) {
-        let rows = products.chunks_exact(hidden).zip(output.chunks_exact_mut(hidden));
-        match (keep, factors) {
-            (Keep::ForBackward, Some(factors)) => {
-                for (x, output) in rows {
-                    for ((&x, output), &factor) in x.iter().zip(output).zip(factors) {
-                        *output = gelu(x) * factor;
-                    }
-                }
-            }
-            (Keep::ForBackward, None) => {
-                for (x, output) in rows {
-                    for (&x, output) in x.iter().zip(output) {
-                        *output = gelu(x);
-                    }
-                }
-            }
-            (Keep::Nothing, Some(factors)) => {
-                for (x, output) in rows {
-                    for ((&x, output), &factor) in x.iter().zip(output).zip(factors) {
-                        *output = x * factor;
-                    }
-                }
-            }
-            (Keep::Nothing, None) => output.copy_from_slice(products),
-        }
-    }
-}
-
-/// The sum at the end of a block.
-struct Residual<'a> {
-    x: &'a [f32],
-    product: &'a [f32],
-    bias: &'a [f32],
-    gamma: Option<&'a [f32]>,
-}
-
-impl Residual<'_> {
-    /// `x + scale * gamma * (product + bias)`, row by row.
-    fn add(self, scale: f32, output: &mut [f32]) {
-        let factors: Vec<f32> = match self.gamma {
-            Some(gamma) => gamma.iter().map(|gamma| gamma * scale).collect(),
-            None => vec![scale; self.bias.len()],
-        };
-        add_branch(self.x, self.product, self.bias, &factors, output);
-    }
-}
-
-vectorised! {
-    fn add_branch(x: &[f32], product: &[f32], bias: &[f32], factors: &[f32], output: &mut [f32]) {
-        let channels = bias.len();
-        let rows = x.chunks_exact(channels).zip(product.chunks_exact(channels));
-        for ((x, product), output) in rows.zip(output.chunks_exact_mut(channels)) {
-            let terms = x.iter().zip(product).zip(bias).zip(factors);
-            for ((((&x, &product), &bias), &factor), output) in terms.zip(output) {
-                *output = (product + bias).mul_add(factor, x);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Fused operations on slices, for the CPU: no tensors here.
 
 pub(crate) mod block_backward;
+pub(crate) mod block_contract;
 pub(crate) mod block_forward;
 pub(crate) mod block_sums;
 pub(crate) mod buffer;
