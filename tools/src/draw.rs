@@ -1,8 +1,9 @@
 //! Overlays: what was detected, drawn on the image so that a person likes to look at it.
 //!
 //! Small images are enlarged first, so that lines and letters have room. Masks are tinted and
-//! outlined, boxes are thin, labels are chips that keep clear of each other: the surest detections
-//! choose their place first, and a chip that finds none shows the score alone, or nothing.
+//! outlined, boxes are thin, labels are chips that keep clear of each other and of small objects:
+//! the surest detections choose their place first, and a chip that finds none shows the score
+//! alone, or nothing.
 
 use cvx_data::{BoxXyxy, Mask};
 use image::imageops::{self, FilterType};
@@ -56,7 +57,7 @@ pub fn overlay(image: &RgbImage, drawn: &[Drawn]) -> RgbImage {
     for item in &order {
         outline_box(&mut canvas, scaled(item.bbox, factor), line, color(item.color_index));
     }
-    let mut chips = chip::Chips::new(&canvas);
+    let mut chips = chip::Chips::new(&canvas, order.iter().map(|item| scaled(item.bbox, factor)).collect());
     for item in order.iter().rev() {
         let bbox = scaled(item.bbox, factor);
         chips.place(&mut canvas, bbox, &item.name, item.score, color(item.color_index));
