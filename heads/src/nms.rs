@@ -66,8 +66,8 @@ pub fn batched_nms(boxes: &[[f32; 4]], scores: &[f32], classes: &[usize], iou: f
     by_falling_score(scores, kept)
 }
 
-/// The end of a box head: every class of every RoI above `score_thr` (exclusive) is a candidate, NMS
-/// runs within each class, and the best `max_per_img` stay, best first.
+/// The end of a box head: every class of every RoI above `score_threshold` (exclusive) is a candidate, NMS
+/// runs within each class, and the best `max_per_image` stay, best first.
 ///
 /// `scores` holds one row a RoI: `num_classes` probabilities, then the background's, which is not a
 /// candidate. `boxes` holds one row a RoI: a box for each class, or one for all (class-agnostic).
@@ -78,9 +78,9 @@ pub fn multiclass_nms(
     boxes: &[[f32; 4]],
     scores: &[f32],
     num_classes: usize,
-    score_thr: f32,
+    score_threshold: f32,
     suppression: Suppression,
-    max_per_img: usize,
+    max_per_image: usize,
 ) -> Vec<ClassifiedBox> {
     assert_eq!(scores.len() % (num_classes + 1), 0, "whole rows of scores");
     let num_rois = scores.len() / (num_classes + 1);
@@ -93,7 +93,7 @@ pub fn multiclass_nms(
     let mut candidates = Vec::new();
     for (roi_index, row) in scores.chunks_exact(num_classes + 1).enumerate() {
         for (label, &score) in row[..num_classes].iter().enumerate() {
-            if score > score_thr {
+            if score > score_threshold {
                 let bbox = boxes[if per_class { roi_index * num_classes + label } else { roi_index }];
                 candidates.push(ClassifiedBox { roi_index, label, score, bbox });
             }
@@ -112,7 +112,7 @@ pub fn multiclass_nms(
         }
     };
     kept.into_iter()
-        .take(max_per_img)
+        .take(max_per_image)
         .map(|Kept { index, score }| ClassifiedBox { score, ..candidates[index] })
         .collect()
 }
