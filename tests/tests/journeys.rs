@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cvx_tests::project_root;
@@ -81,7 +82,11 @@ fn records(run: &Path) -> Vec<StepRecord> {
     if log.exists() { step_log::read(&log).unwrap() } else { Vec::new() }
 }
 
+/// Burn draws from one generator a process, so commands whose numbers are compared take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn cvx_det(arguments: &[String]) -> (Exit, String, String) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let exit = det::run(arguments, Streams { out: &mut out, err: &mut err });
     (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
