@@ -6,6 +6,7 @@
 //! and large areas; some are cut by the border; now and then a swarm of tiny ones is one crowd
 //! region, and an image is empty. Everything follows from the seed.
 
+mod folder;
 mod outline;
 mod paint;
 mod scene;
@@ -19,6 +20,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::folder::{Partial, image_name};
 use self::scene::Scene;
 
 /// Class names in the order of their category ids, which begin at 1.
@@ -27,8 +29,8 @@ pub const SHAPES_CLASSES: [&str; 4] = ["disc", "square", "triangle", "star"];
 /// Changes whenever the same configuration draws other images.
 const GENERATOR_VERSION: u32 = 1;
 
-/// Written last; a folder with it is complete.
-const MARKER: &str = "shapes.json";
+/// Names of the halves.
+const SPLITS: [&str; 2] = ["train", "val"];
 
 /// What is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +72,38 @@ pub enum ShapesError {
     },
     /// The folder holds something else, which is not thrown away.
     #[error(
-        "{}: has no {MARKER}, so it was not generated here and is left alone; name another folder, \
-         or remove it", path.display()
+        "{}: holds `{found}`, which was not generated; name another folder, or remove this one",
+        path.display()
     )]
     Occupied {
         /// The folder.
         path: PathBuf,
+        /// A file or folder in it.
+        found: String,
+    },
+    /// The folder holds another generated data set, which somebody may be using.
+    #[error(
+        "{}: holds generated shapes of other settings ({found}) than asked for ({wanted}); name \
+         another folder, or remove this one", path.display()
+    )]
+    OtherSettings {
+        /// The folder.
+        path: PathBuf,
+        /// Settings of the data set in it.
+        found: String,
+        /// Settings asked for.
+        wanted: String,
+    },
+    /// The folder holds this data set, but not all of it.
+    #[error(
+        "{}: holds these generated shapes, but {} is missing; name another folder, or remove this one",
+        path.display(), missing.display()
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// The first file that is missing.
+        missing: PathBuf,
     },
     /// The file system said no.
     #[error("{}: {cause}", path.display())]
@@ -95,75 +123,29 @@ pub enum ShapesError {
     },
 }
 
-/// Content of the marker file.
-#[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Marker {
-    generator_version: u32,
-    config: ShapesConfig,
-}
-
 /// Makes sure that `folder` holds the data set of `config`, and returns its train and val halves.
 ///
-/// A complete folder of the same configuration is left as it is. One of another configuration is
-/// replaced. Files are written to a neighbouring folder that is renamed at the end, so that an
-/// interrupted run leaves nothing that looks finished.
+/// A complete folder of the same configuration is left as it is; one that is absent or empty is filled.
+/// Nothing else is replaced. Files are written to a neighbouring folder that is renamed at the end, so
+/// that an interrupted run leaves nothing that looks finished, and nothing in the way of the next run.
 ///
 /// # Errors
-/// When the folder holds something else, or a file cannot be written.
+/// When the folder holds anything else, or a file cannot be written.
 pub fn generate(folder: &Path, config: &ShapesConfig) -> Result<[ShapesSplit; 2], ShapesError> {
     if !(64..=2048).contains(&config.size) {
         return Err(ShapesError::Size { size: config.size });
     }
-    let splits = [("train", config.train), ("val", config.val)];
-    let paths = splits.map(|(name, _)| ShapesSplit {
+    if !folder::is_complete(folder, config)? {
+        let partial = Partial::begin(folder, config)?;
+        for (number, (name, count)) in SPLITS.into_iter().zip([config.train, config.val]).enumerate() {
+            write_split(&partial.folder, name, number as u64, count, config)?;
+        }
+        partial.finish()?;
+    }
+    Ok(SPLITS.map(|name| ShapesSplit {
         annotations: folder.join(format!("{name}.json")),
         images: folder.join(name),
-    });
-    let marker = Marker { generator_version: GENERATOR_VERSION, config: *config };
-    let found = found_marker(folder)?;
-    if found.as_ref().is_some_and(|found| found.as_ref() == Some(&marker)) {
-        return Ok(paths);
-    }
-
-    let mut partial_name = folder.file_name().unwrap_or_default().to_os_string();
-    partial_name.push(format!(".partial-{}", std::process::id()));
-    let partial = folder.with_file_name(partial_name);
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(write_error(&partial))?;
-    }
-    for (number, (name, count)) in splits.into_iter().enumerate() {
-        write_split(&partial, name, number as u64, count, config)?;
-    }
-    write_json(&partial.join(MARKER), &marker)?;
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(write_error(folder))?;
-    }
-    match std::fs::rename(&partial, folder) {
-        Ok(()) => Ok(paths),
-        // Another process was faster with the same work.
-        Err(_) if matches!(found_marker(folder), Ok(Some(Some(other))) if other == marker) => {
-            std::fs::remove_dir_all(&partial).map_err(write_error(&partial))?;
-            Ok(paths)
-        }
-        Err(cause) => Err(ShapesError::Write { path: folder.into(), cause }),
-    }
-}
-
-/// The marker of a folder: `None` if there is no folder or it is empty, `Some(None)` if the marker
-/// is one of another version.
-fn found_marker(folder: &Path) -> Result<Option<Option<Marker>>, ShapesError> {
-    match std::fs::read(folder.join(MARKER)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).ok())),
-        Err(_) => match std::fs::read_dir(folder) {
-            Ok(mut entries) => match entries.next() {
-                Some(_) => Err(ShapesError::Occupied { path: folder.into() }),
-                None => Ok(None),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(ShapesError::Write { path: folder.into(), cause }),
-        },
-    }
+    }))
 }
 
 /// Draws and writes the images of one half, and its json.
@@ -180,7 +162,7 @@ fn write_split(
         .into_par_iter()
         .map(|index| {
             let scene = Scene::draw(&mut image_rng(config.seed, number, index), config.size);
-            let file_name = format!("{index:06}.png");
+            let file_name = image_name(index);
             let path = images.join(&file_name);
             scene
                 .paint()
@@ -259,37 +241,28 @@ mod tests {
             assert!(a == b, "{file} differs");
         }
         // More images do not change the ones there are.
-        generate(&second, &ShapesConfig { train: 14, ..tiny(5) }).unwrap();
-        let [a, b] = [&first, &second].map(|f| std::fs::read(f.join("train/000007.png")).unwrap());
+        let third = folder("third");
+        generate(&third, &ShapesConfig { train: 14, ..tiny(5) }).unwrap();
+        let [a, b] = [&first, &third].map(|f| std::fs::read(f.join("train/000007.png")).unwrap());
         assert!(a == b, "the image changed with their number");
-        for folder in [first, second] {
+        for folder in [first, second, third] {
             std::fs::remove_dir_all(folder).unwrap();
         }
     }
 
     #[test]
-    fn a_complete_folder_is_kept_and_another_configuration_replaces_it() {
+    fn a_complete_folder_is_kept() {
         let folder = folder("kept");
         let [train, val] = generate(&folder, &tiny(1)).unwrap();
         assert_eq!(train.annotations, folder.join("train.json"));
         assert_eq!(std::fs::read_dir(&val.images).unwrap().count(), 3);
-        // A file that generation would not write survives, so nothing was written again.
+        // Generation would not write this, so it shows that nothing was written again.
+        std::fs::write(folder.join("train.json"), "mine").unwrap();
         std::fs::write(folder.join("note"), "mine").unwrap();
         generate(&folder, &tiny(1)).unwrap();
-        assert!(folder.join("note").exists());
-        generate(&folder, &tiny(2)).unwrap();
-        assert!(!folder.join("note").exists());
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_folder_of_somebody_else_is_left_alone() {
-        let folder = folder("occupied");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("thesis.txt"), "years of work").unwrap();
-        let message = generate(&folder, &tiny(1)).unwrap_err().to_string();
-        assert!(message.contains("has no shapes.json, so it was not generated here"), "{message}");
-        assert!(folder.join("thesis.txt").exists());
+        for file in ["train.json", "note"] {
+            assert_eq!(std::fs::read_to_string(folder.join(file)).unwrap(), "mine");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 
