@@ -37,7 +37,7 @@ pub use crate::coco_error::{CocoError, SegmentationError};
 pub use crate::coco_results::CocoResults;
 pub use crate::coco_segmentation::Segmentation;
 pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image};
-pub use crate::loader::{Epoch, Loader};
+pub use crate::loader::{Epoch, Loader, MOST_WORKERS};
 pub use crate::mask::Mask;
 pub use crate::paste::{paste, paste_probabilities};
 pub use crate::polygon::PolygonError;

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -23,15 +24,21 @@ pub struct Loader {
     prefetch: usize,
 }
 
+/// Most threads of an epoch: each costs memory, and no machine reads images faster with more.
+pub const MOST_WORKERS: usize = 256;
+
 impl Loader {
-    /// With `workers` threads an epoch; 0 does all work in the calling thread, when a batch is asked
-    /// for. Workers keep at most two batches ready, or as many as give each of them a sample.
+    /// With `workers` threads an epoch, but no more than [`MOST_WORKERS`], than there are samples, or
+    /// than the system starts; 0 does all work in the calling thread, when a batch is asked for, and
+    /// so it is done if not one can be started. Workers keep at most two batches ready, or as many as
+    /// give each of them a sample.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         pipeline: Arc<Pipeline>,
         sampler: BatchSampler,
         workers: usize,
     ) -> Self {
+        let workers = workers.min(MOST_WORKERS);
         let prefetch = workers.div_ceil(sampler.batch_size()).max(2);
         Self { dataset, pipeline, sampler, workers, prefetch }
     }
@@ -69,17 +76,19 @@ impl Loader {
             room: Condvar::new(),
             ready: Condvar::new(),
         });
-        let threads = (0..self.workers)
-            .map(|worker| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
-                    .name(format!("loader-{worker}"))
-                    .spawn(move || shared.work())
-                    .expect("the system starts a thread")
-            })
-            .collect();
+        let samples = shared.job.batches.iter().map(Vec::len).sum();
+        let threads = start(self.workers.min(samples), |worker| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("loader-{worker}")).spawn(move || shared.work())
+        });
         Epoch { shared, threads }
     }
+}
+
+/// Starts up to `count` workers. A system that is out of threads or memory refuses some, and those
+/// that did start do the work of all.
+fn start<T>(count: usize, spawn: impl FnMut(usize) -> io::Result<T>) -> Vec<T> {
+    (0..count).map(spawn).map_while(Result::ok).collect()
 }
 
 /// The remaining batches of one epoch. A batch with an unreadable sample is the error of its first
@@ -181,7 +190,7 @@ impl Shared {
             if progress.stop || batch == self.job.batches.len() {
                 return;
             }
-            if batch >= progress.taken + self.prefetch {
+            if batch >= progress.taken.saturating_add(self.prefetch) {
                 progress = self.room.wait(progress).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -300,6 +309,36 @@ mod tests {
         for workers in [1, 4, 40] {
             assert_eq!(pixels(loader(Arc::default(), workers).epoch(2, 0)), alone, "{workers}");
         }
+    }
+
+    #[test]
+    fn there_are_no_more_workers_than_samples_whatever_is_asked_for() {
+        let alone = pixels(loader(Arc::default(), 0).epoch(2, 0));
+        for workers in [100_000, usize::MAX] {
+            let loader = loader(Arc::default(), workers);
+            let epoch = loader.epoch(2, 0);
+            assert_eq!(epoch.threads.len(), 30);
+            assert_eq!(pixels(epoch), alone, "{workers}");
+            assert_eq!(loader.epoch(2, 7).threads.len(), 2, "one batch of two samples is left");
+            assert!(loader.epoch(2, 8).threads.is_empty());
+            assert_eq!(pixels(loader.with_prefetch(usize::MAX).epoch(2, 0)), alone);
+        }
+    }
+
+    #[test]
+    fn workers_that_the_system_refuses_are_done_without() {
+        let refuse_from = |first: usize| {
+            move |worker| if worker < first { Ok(worker) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        };
+        assert_eq!(start(4, refuse_from(9)), [0, 1, 2, 3]);
+        assert_eq!(start(4, refuse_from(2)), [0, 1]);
+        assert!(start(usize::MAX, refuse_from(0)).is_empty());
+        // With no worker at all, the caller reads the batches itself.
+        let mut epoch = loader(Arc::default(), 3).epoch(2, 0);
+        epoch.shared.lock().stop = true;
+        epoch.shared.room.notify_all();
+        epoch.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        assert_eq!(pixels(epoch), pixels(loader(Arc::default(), 0).epoch(2, 0)));
     }
 
     #[test]
