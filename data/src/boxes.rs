@@ -73,6 +73,11 @@ impl BoxXyxy {
         !positive
     }
 
+    /// Whether all coordinates are numbers, and none is infinite.
+    pub fn is_finite(self) -> bool {
+        [self.x0, self.y0, self.x1, self.y1].into_iter().all(f32::is_finite)
+    }
+
     /// Intersection over union, 0 where the boxes do not overlap.
     pub fn iou(self, other: Self) -> f32 {
         let width = self.x1.min(other.x1) - self.x0.max(other.x0);
@@ -107,6 +112,8 @@ mod tests {
         assert_eq!(clipped, corners(0.0, 2.0, 0.0, 5.0));
         assert!(clipped.is_degenerate());
         assert!(corners(f32::NAN, 0.0, 1.0, 1.0).is_degenerate());
+        let huge = BoxXyxy::from_coco([2.0, 3.0, 1e300, 1.0]);
+        assert!(!huge.is_finite() && huge.clip(10.0, 5.0) == corners(2.0, 3.0, 10.0, 4.0));
     }
 
     #[test]

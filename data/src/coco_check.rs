@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
+use crate::boxes::BoxXyxy;
 use crate::coco::{Annotation, Coco, CocoImage};
 use crate::coco_error::SegmentationError;
 use crate::coco_segmentation::{Form, polygon_doubt};
@@ -105,6 +106,8 @@ fn doubts(annotation: &Annotation, image: &CocoImage, found: &mut Vec<(String, b
     let bbox = || format!("`bbox` is {:?}", annotation.bbox);
     if !annotation.bbox.iter().all(|value| value.is_finite()) {
         found.push((format!("{}; possible are finite numbers", bbox()), true));
+    } else if !BoxXyxy::from_coco(annotation.bbox).is_finite() {
+        found.push((format!("{}; possible are corners of at most 3.4e38", bbox()), true));
     } else if width < 0.0 || height < 0.0 {
         found.push((format!("{}; possible are widths and heights from 0", bbox()), true));
     } else if width < 1.0 || height < 1.0 {
@@ -179,6 +182,10 @@ mod tests {
         case(
             &format!(r#""bbox": [NaN, 0, 1, 1], "area": 1, {polygon}"#),
             "`bbox` is [NaN, 0.0, 1.0, 1.0]; possible are finite numbers",
+        );
+        case(
+            &format!(r#""bbox": [0, 0, 1e300, 1], "area": 1, {polygon}"#),
+            "`bbox` is [0.0, 0.0, 1e300, 1.0]; possible are corners of at most 3.4e38",
         );
         case(
             &format!(r#""bbox": [0, 0, -1, 1], "area": 1, {polygon}"#),

@@ -28,6 +28,9 @@ impl CocoDataset {
     /// of the classes are left out, and so are objects whose area is not positive, whose box is less
     /// than a pixel wide or high, or lies outside the image. Crowd regions stay, flagged.
     ///
+    /// Boxes are clipped to the image. mmdet does so at the first resize, and leaves a box as it is
+    /// where there is none; here none reaches a network that is larger than what it is in.
+    ///
     /// An image whose annotations are all of the kinds left out stays, as in mmdet, and teaches
     /// background.
     ///
@@ -115,23 +118,23 @@ impl CocoDataset {
             .ok_or_else(|| DataError::NoMask { path: self.coco.path.clone(), annotation: annotation.id })?;
         Ok(Instance {
             class: self.class_of[&annotation.category_id],
-            bbox: BoxXyxy::from_coco(annotation.bbox),
+            bbox: inside(annotation, image),
             mask: Mask::from_rle(&rle),
             crowd: annotation.iscrowd,
         })
     }
 }
 
-/// mmdet's `CocoDataset.parse_data_info`.
+/// mmdet's `CocoDataset.parse_data_info`; what is left of the box in the image must also be more than
+/// a rounding error, since the regression targets are logarithms of its sides.
 fn is_trained_on(annotation: &Annotation, image: &CocoImage) -> bool {
-    let [x, y, width, height] = annotation.bbox;
-    let inside =
-        |from: f64, length: f64, size: u32| (from + length).min(f64::from(size)) - from.max(0.0) > 0.0;
-    inside(x, width, image.width)
-        && inside(y, height, image.height)
-        && annotation.area > 0.0
-        && width >= 1.0
-        && height >= 1.0
+    let [_, _, width, height] = annotation.bbox;
+    annotation.area > 0.0 && width >= 1.0 && height >= 1.0 && !inside(annotation, image).is_degenerate()
+}
+
+/// The part of an annotation's box that lies in the image.
+fn inside(annotation: &Annotation, image: &CocoImage) -> BoxXyxy {
+    BoxXyxy::from_coco(annotation.bbox).clip(image.width as f32, image.height as f32)
 }
 
 impl Dataset for CocoDataset {
@@ -167,5 +170,64 @@ impl Dataset for CocoDataset {
             instances,
             geometry: Geometry::identity(width as usize, height as usize),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For training on one image of 40 x 50 pixels with these boxes.
+    fn dataset(boxes: &[[f64; 4]]) -> CocoDataset {
+        let annotations: Vec<_> = boxes
+            .iter()
+            .enumerate()
+            .map(|(id, bbox)| {
+                let polygon = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]];
+                serde_json::json!({
+                    "id": id, "image_id": 1, "category_id": 1, "bbox": bbox, "area": 9.0, "iscrowd": 0,
+                    "segmentation": polygon,
+                })
+            })
+            .collect();
+        let text = serde_json::json!({
+            "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 50}],
+            "categories": [{"id": 1, "name": "thing"}],
+            "annotations": annotations,
+        });
+        let coco = Coco::from_json("t.json".as_ref(), text.to_string().into_bytes()).unwrap();
+        CocoDataset::for_training(Arc::new(coco), ".".into()).unwrap()
+    }
+
+    fn boxes_learnt(boxes: &[[f64; 4]]) -> Vec<BoxXyxy> {
+        let dataset = dataset(boxes);
+        let (image, annotations) = &dataset.entries[0];
+        let Coco { images, annotations: all, .. } = dataset.coco();
+        annotations
+            .iter()
+            .map(|&index| dataset.instance(&all[index], &images[*image]).unwrap().bbox)
+            .collect()
+    }
+
+    #[test]
+    fn boxes_are_clipped_to_their_image() {
+        let learnt = boxes_learnt(&[
+            [0.0, 0.0, 1e300, 1e300],
+            [-5.0, 3.0, 10.0, 100.0],
+            [-1e30, -1e30, 3e30, 3e30],
+            [4.0, 5.0, 6.0, 7.5],
+        ]);
+        let corners = |x0, y0, x1, y1| BoxXyxy { x0, y0, x1, y1 };
+        let whole = corners(0.0, 0.0, 40.0, 50.0);
+        assert_eq!(learnt, [whole, corners(0.0, 3.0, 5.0, 50.0), whole, corners(4.0, 5.0, 10.0, 12.5)]);
+    }
+
+    #[test]
+    fn boxes_of_which_nothing_lies_in_the_image_are_not_learnt() {
+        let outside = [40.0, 5.0, 9.0, 9.0];
+        // Inside by less than a 32-bit float tells apart.
+        let sliver = [40.0 - 1e-9, 5.0, 9.0, 9.0];
+        let above = [3.0, -1e300, 9.0, 9.0];
+        assert_eq!(boxes_learnt(&[outside, sliver, above]), []);
     }
 }
