@@ -19,6 +19,12 @@ pub(crate) struct Pooling {
     pub(crate) aligned: bool,
 }
 
+/// Most samples of a cell along one axis, where their number is adaptive.
+///
+/// Cells that long lie mostly outside any map: it takes a RoI of 7 * 4096 pixels of its map. Beyond, samples
+/// are further apart than a pixel, so that a RoI without bounds costs no time without bounds.
+const MOST_SAMPLES: usize = 4096;
+
 /// One axis of a RoI on its feature map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
@@ -41,8 +47,9 @@ impl Axis {
         }
         let cell = length / pooling.side as f32;
         let samples = match pooling.sampling_ratio {
-            // An inverted RoI, or one of no numbers, has no samples.
-            0 => cell.ceil() as usize,
+            // A RoI of infinities or of no numbers has no samples, and nor has an inverted one.
+            _ if !(first.is_finite() && cell.is_finite()) => 0,
+            0 => (cell.ceil() as usize).min(MOST_SAMPLES),
             fixed => fixed,
         };
         Self { first, cell, samples }
@@ -220,6 +227,34 @@ mod tests {
         let unaligned = Pooling { side: 1, sampling_ratio: 0, aligned: false };
         case(2.0, 2.0, unaligned, 5, &[(0, 2, 0.5), (0, 3, 0.5)]);
         case(2.0, 2.0, Pooling { aligned: true, ..unaligned }, 5, &[]);
+    }
+
+    #[test]
+    fn a_roi_without_bounds_reads_nothing() {
+        let (far, none) = (f32::INFINITY, f32::NAN);
+        for pooling in [ADAPTIVE, Pooling { sampling_ratio: 2, ..ADAPTIVE }] {
+            for (from, to) in [(0.0, far), (-far, 3.0), (-far, far), (none, 3.0), (0.0, none)] {
+                case(from, to, pooling, 5, &[]);
+            }
+            case(-3e38, 3e38, pooling, 5, &[]);
+        }
+    }
+
+    #[test]
+    fn a_huge_roi_takes_few_samples_and_reads_what_lies_within() {
+        let axis = Axis::new(0.0, 2e30, 1.0, ADAPTIVE);
+        assert_eq!(axis.samples, MOST_SAMPLES);
+        case(0.0, 2e30, ADAPTIVE, 5, &[]);
+        // 8192 pixels a cell: samples at 0.5, 2.5, 4.5 and on, of which three lie on the map.
+        let share = 1.0 / MOST_SAMPLES as f32;
+        let expected = [
+            (0, 0, 0.5 * share),
+            (0, 1, 0.5 * share),
+            (0, 2, 0.5 * share),
+            (0, 3, 0.5 * share),
+            (0, 4, share),
+        ];
+        case(0.0, 16384.0, ADAPTIVE, 5, &expected);
     }
 
     #[test]
