@@ -208,7 +208,7 @@ pub enum Nms {
         /// Allowed overlap.
         iou: f32,
     },
-    /// Their scores are multiplied by `1 - overlap` where it exceeds `iou`.
+    /// Their scores are multiplied by `1 - overlap` where it reaches `iou` (inclusive, as in mmcv).
     SoftLinear {
         /// Overlap from which scores fall.
         iou: f32,
