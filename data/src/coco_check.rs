@@ -1,7 +1,7 @@
 //! What is doubtful about a readable COCO file: what would break a training, and what would merely hurt it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -44,6 +44,11 @@ impl Coco {
         let categories = first_of_each(self.categories.iter().map(|category| category.id), |id| {
             push(format!("category {id}"), "the id occurs twice in `categories`".into(), true);
         });
+        let mut named = HashSet::new();
+        for category in self.categories.iter().filter(|category| !named.insert(category.name.as_str())) {
+            let what = format!("the name `{}` occurs twice in `categories`", category.name);
+            push(format!("category {}", category.id), what, true);
+        }
         first_of_each(self.annotations.iter().map(|annotation| annotation.id), |id| {
             push(format!("annotation {id}"), "the id occurs twice in `annotations`".into(), true);
         });
@@ -148,7 +153,11 @@ fn segmentation_doubt(annotation: &Annotation, image: &CocoImage) -> Option<(Seg
         let [found_height, found_width] = size;
         return Some((SegmentationError::Size { found_height, found_width, height, width }, true));
     }
-    annotation.segmentation.measure(height, width).err().map(|reason| (reason, true))
+    match annotation.segmentation.measure(height, width) {
+        Err(reason) => Some((reason, true)),
+        Ok(Some((0, _))) => Some((SegmentationError::Empty, false)),
+        Ok(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +250,24 @@ mod tests {
         assert_eq!(problems[0].to_string(), "t.json: annotation 5: the id occurs twice in `annotations`");
         assert_eq!(problems[1].to_string(), "t.json: category 2: `cat` has no example");
         assert_eq!(problems.iter().map(|problem| problem.is_fatal).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn two_categories_of_one_name_are_a_fatal_problem() {
+        let text = r#"{"images": [], "annotations": [],
+            "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 3, "name": "dog"}]}"#;
+        let coco = Coco::from_json("t.json".as_ref(), text.into()).unwrap();
+        let fatal = coco.problems().into_iter().find(|problem| problem.is_fatal).unwrap();
+        assert_eq!(fatal.to_string(), "t.json: category 3: the name `dog` occurs twice in `categories`");
+    }
+
+    #[test]
+    fn an_empty_mask_is_listed_and_not_fatal() {
+        let mask = r#""segmentation": {"size": [4, 6], "counts": [24]}"#;
+        let coco = with_annotation(&format!(r#""bbox": [0, 0, 2, 2], "area": 2, {mask}"#));
+        let problem = coco.problems().remove(0);
+        let expected = "`segmentation`: no pixel is set, so the object is learnt as background";
+        assert_eq!((problem.what.as_str(), problem.is_fatal), (expected, false));
     }
 
     #[test]

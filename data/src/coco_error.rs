@@ -168,6 +168,9 @@ pub enum SegmentationError {
         /// Columns it should have.
         width: u32,
     },
+    /// A mask that is there and holds nothing.
+    #[error("no pixel is set, so the object is learnt as background")]
+    Empty,
     /// No pixels where pixels are needed.
     #[error("there is none, and masks are asked for")]
     Absent,

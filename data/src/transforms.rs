@@ -1,9 +1,12 @@
 //! What happens to a sample between the file and the network, with everything drawn from one rng.
 //!
 //! Semantics are mmdet 3's, whose published figures came from these transforms: boxes are scaled and
-//! clipped by a resize, and after a crop they are the bounds of what is left of the mask. Masks
-//! follow every transform exactly, by copying pixels. Normalisation and padding come last, where the
-//! batch is written: [`normalise_into`].
+//! clipped by a resize. Masks follow every transform exactly, by copying pixels. Normalisation and
+//! padding come last, where the batch is written: [`normalise_into`].
+//!
+//! Deviations: after a crop a box is the bounds of what is left of its mask, which mmdet's `RandomCrop`
+//! does only with `recompute_bbox`, and otherwise clips the box; and an image of which no object is left
+//! teaches background, where mmdet's loader may draw another one.
 
 #[cfg(test)]
 mod chain_tests;

@@ -358,7 +358,7 @@ mod tests {
         let folder = work.join("data");
         std::thread::scope(|scope| {
             let threads = [(); 4].map(|()| scope.spawn(|| generate(&folder, &TINY).map(drop)));
-            threads.map(|thread| thread.join().unwrap().unwrap());
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
         });
         assert_eq!(names(&work), ["data"]);
         assert!(is_complete(&folder, &TINY).unwrap());
