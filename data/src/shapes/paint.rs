@@ -10,7 +10,7 @@ use super::scene::Scene;
 type Color = [f32; 3];
 
 /// How often an object has its class's colour, and its class's texture: a hint, not the answer.
-const TYPICAL_PROBABILITY: f64 = 0.6;
+const TYPICAL_PROBABILITY: f64 = 0.85;
 
 /// Light comes from the upper left.
 const LIGHT: [f32; 2] = [-0.6, -0.8];
