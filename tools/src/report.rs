@@ -57,10 +57,15 @@ impl Metrics {
         self.iter().map(|(name, value)| (name.to_owned(), defined(value))).collect()
     }
 
-    /// One JSON object, name to number.
+    /// One JSON object, name to number; `null` where there was nothing to judge.
     pub fn to_json(&self) -> Value {
-        Value::Object(self.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect())
+        Value::Object(self.iter().map(|(name, value)| (name.to_owned(), number(value))).collect())
     }
+}
+
+/// A metric for JSON: `null` where there was nothing to judge.
+pub fn number(value: f64) -> Value {
+    if value < 0.0 { Value::Null } else { json!(value) }
 }
 
 impl FromIterator<(String, f64)> for Metrics {

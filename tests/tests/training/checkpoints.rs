@@ -96,7 +96,7 @@ fn a_long_list_of_differences_is_cut() {
     checkpoint::save(&path, &many, None, &description(), &Position::default()).expect("saves");
     let error =
         Checkpoint::open(&path).expect("opens").load_model(toy(&device, 5)).expect_err("toy").to_string();
-    assert!(error.contains("20 of 4 parameters differ") && error.contains("and 10 more"), "{error}");
+    assert!(error.contains("20 of 20 parameters differ") && error.contains("and 10 more"), "{error}");
 }
 
 #[test]

@@ -44,6 +44,26 @@ fn a_resumed_run_is_the_uninterrupted_one_with_accumulation_too() {
 }
 
 #[test]
+fn an_evaluation_that_did_not_come_to_its_end_is_made_by_the_resumed_run() {
+    let _turn = generator();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    train(trainer(&whole, Start::Fresh, 1).expect("a run"), |_| false).expect("trains");
+    // Each stops where an epoch is saved and not yet evaluated.
+    for epoch in 1..=EPOCHS {
+        let start = if epoch == 1 { Start::Fresh } else { Start::Resume };
+        let part = trainer(&parts, start, 1).expect("a run");
+        let at_its_end = |position: &Position| position.epoch == epoch && position.batches_in_epoch == 0;
+        assert!(train(part, at_its_end).expect("trains").is_none());
+    }
+    train(trainer(&parts, Start::Resume, 1).expect("resumes"), |_| false).expect("trains");
+    let metrics = |folder: &PathBuf| fs::read_to_string(folder.join("metrics.json")).expect("metrics");
+    assert_eq!(metrics(&parts), metrics(&whole));
+    let best = |folder: &PathBuf| fs::read(folder.join("checkpoints/best.safetensors")).expect("the best");
+    assert!(best(&parts) == best(&whole));
+}
+
+#[test]
 fn the_toy_learns_and_draws() {
     let _turn = generator();
     let folder = tempfile::tempdir().expect("a folder");

@@ -12,7 +12,7 @@ use cvx_tools::train::checkpoint::{Description, Position};
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
 use cvx_tools::train::params;
 use cvx_tools::train::progress::Progress;
-use cvx_tools::train::run_folder::{RunFolder, Start};
+use cvx_tools::train::run_folder::{RunFolder, Start, Told};
 use cvx_tools::train::schedule::{Decay, Schedule, Warmup};
 use cvx_tools::train::step_log::{self, StepRecord};
 use cvx_tools::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
@@ -85,6 +85,10 @@ pub(crate) fn description() -> Description {
     }
 }
 
+pub(crate) fn told(recipe: &str, start: Start) -> Told<'_> {
+    Told { recipe, without_effect: &["workers"], start }
+}
+
 pub(crate) fn trainer(folder: &Path, start: Start, accumulation: usize) -> anyhow::Result<Trainer<Toy>> {
     let device = Device::flex().autodiff();
     let model = toy(&device, 5);
@@ -96,7 +100,7 @@ pub(crate) fn trainer(folder: &Path, start: Start, accumulation: usize) -> anyho
             warmup: Warmup { steps: 4, start_factor: 0.1 },
             decay: Decay::Cosine { begin: 4, end: 30, min_lr: 0.0 },
         },
-        run: RunFolder::open(folder, "seed = 11\n", start)?,
+        run: RunFolder::open(folder, &told("seed = 11\n", start))?,
         description: description(),
         config: config(accumulation),
         progress: Progress::lines(30, Box::new(std::io::sink())),
@@ -109,7 +113,15 @@ pub(crate) fn train(
     mut trainer: Trainer<Toy>,
     stop: impl Fn(&Position) -> bool,
 ) -> anyhow::Result<Option<Toy>> {
-    while !trainer.is_finished() {
+    loop {
+        if trainer.evaluation_due() {
+            let ap = trainer.position().epoch as f64 / 10.0;
+            trainer.record_evaluation(&BTreeMap::from([("box/ap".to_owned(), ap)]))?;
+            trainer.save()?;
+        }
+        if trainer.is_finished() {
+            break;
+        }
         for batch in trainer.position().batches_in_epoch..BATCHES {
             let sampling_seed = trainer.begin_step();
             let number = (trainer.position().epoch * BATCHES + batch) as u64;
@@ -123,12 +135,10 @@ pub(crate) fn train(
             }
         }
         trainer.finish_epoch()?;
-        if trainer.evaluation_due() {
-            let ap = trainer.position().epoch as f64 / 10.0;
-            trainer.record_evaluation(&BTreeMap::from([("box/ap".to_owned(), ap)]))?;
-        }
-        if trainer.checkpoint_due() {
-            trainer.save()?;
+        trainer.save()?;
+        // Also a run that ends in an evaluation.
+        if stop(trainer.position()) {
+            return Ok(None);
         }
     }
     Ok(Some(trainer.finish()?))
@@ -149,7 +159,7 @@ pub(crate) fn values(model: &Toy) -> Vec<(String, Vec<u32>)> {
 pub(crate) fn timeless(folder: &Path) -> Vec<StepRecord> {
     let mut records = step_log::read(&folder.join("log.jsonl")).expect("a log");
     for record in &mut records {
-        (record.seconds, record.images_per_s) = (0.0, 0.0);
+        (record.seconds, record.data_s, record.images_per_s) = (0.0, 0.0, 0.0);
     }
     records
 }

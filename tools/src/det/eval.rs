@@ -9,7 +9,7 @@ use super::args::EvalArgs;
 use super::counting::Counting;
 use super::inference::Inference;
 use super::judge::Judge;
-use super::model::{Architecture, Preprocessing};
+use super::model::{self, Architecture, Preprocessing};
 use super::{Streams, data, verdict};
 use crate::collate::results;
 use crate::exit::Exit;
@@ -22,6 +22,7 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
     let mut checkpoint = open_checkpoint(args, &recipe)?;
+    model::expect_recipe(&checkpoint, &recipe)?;
     let [_, split] = data::splits(&recipe.data)?;
     let val_set = data::open_val(&recipe, &split)?;
     compare_classes(&checkpoint, &val_set, &split.annotations)?;

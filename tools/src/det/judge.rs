@@ -4,7 +4,7 @@ use anyhow::Result;
 use cvx_data::{ClassMetrics, Coco, CocoEvaluator, CocoMetrics, Detection, IouType, Params};
 use serde_json::{Map, Value, json};
 
-use crate::report::Metrics;
+use crate::report::{Metrics, number};
 
 /// Collects the detections of all images.
 pub(super) struct Judge<'a> {
@@ -71,10 +71,11 @@ impl Judgement {
             .iter()
             .map(|class| {
                 let ClassMetrics { category_id, name, ap, ap50, ap75, ap_by_area, ar } = class;
-                let [small, medium, large] = ap_by_area;
+                let [small, medium, large] = *ap_by_area;
                 let numbers = json!({
-                    "category_id": category_id, "ap": ap, "ap50": ap50, "ap75": ap75,
-                    "ap_small": small, "ap_medium": medium, "ap_large": large, "ar": ar,
+                    "category_id": category_id, "ap": number(*ap), "ap50": number(*ap50), "ap75": number(*ap75),
+                    "ap_small": number(small), "ap_medium": number(medium), "ap_large": number(large),
+                    "ar": number(*ar),
                 });
                 (name.clone(), numbers)
             })

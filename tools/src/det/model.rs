@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::prelude::*;
 use cvx_backbone::ConvNext;
 use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
 use serde::{Deserialize, Serialize};
 
+use super::data;
 use crate::recipe::{self, Head, Init, Input, Recipe, resolve_path};
 use crate::train::checkpoint::{Checkpoint, Description};
+use crate::train::entries::{Difference, first_difference};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -121,21 +123,89 @@ pub(super) fn describe(recipe: &Recipe, classes: &[String]) -> Result<Descriptio
     })
 }
 
-/// A recipe's detector as it is before the first step.
-pub(super) fn initial(recipe: &Recipe, device: &Device) -> Result<Detector> {
+/// Entries of an architecture that weights do not depend on: where they came from, and what only training or the
+/// choice among detections looks at.
+const FREE_ENTRIES: [&str; 12] = [
+    "model.init",
+    "model.drop_path_rate",
+    "model.layer_scale_init",
+    "head.mask-rcnn.rpn.samples_per_image",
+    "head.mask-rcnn.rpn.positive_fraction",
+    "head.mask-rcnn.rpn.positive_iou",
+    "head.mask-rcnn.rpn.negative_iou",
+    "head.mask-rcnn.rpn.low_quality_iou",
+    "head.mask-rcnn.rpn.train_pre_nms_per_level",
+    "head.mask-rcnn.rpn.train_proposals_per_image",
+    "head.mask-rcnn.roi",
+    "head.mask-rcnn.test",
+];
+
+/// Refuses a checkpoint whose weights mean something else in the recipe's network: other anchors or other
+/// normalisation have the same shapes, and give wrong numbers without a word.
+pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<()> {
+    let Described { architecture, preprocessing } = Described::of(checkpoint)?;
+    let theirs = [
+        serde_json::to_value(&architecture)?,
+        serde_json::json!({ "input": serde_json::to_value(&preprocessing.input)? }),
+    ];
+    let ours = [
+        serde_json::to_value(Architecture::of(recipe))?,
+        serde_json::json!({ "input": serde_json::to_value(&recipe.input)? }),
+    ];
+    for (theirs, ours) in theirs.iter().zip(&ours) {
+        if let Some(Difference { path, first, second }) = first_difference(theirs, ours, &FREE_ENTRIES) {
+            bail!(
+                "{}: was trained with `{path}` = {first}, but the recipe has {second}",
+                checkpoint.path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A recipe's detector as it is before the first step, to tell `classes` apart.
+pub(super) fn initial(recipe: &Recipe, classes: &[String], device: &Device) -> Result<Detector> {
     device.seed(recipe.seed);
     let detector = Architecture::of(recipe).init(device);
     match &recipe.model.init {
         Init::Random => Ok(detector),
         Init::Detector(file) => {
             let path = resolve_path("model.init.detector", file)?;
-            Checkpoint::open(&path)?.load_model(detector)
+            let mut checkpoint = Checkpoint::open(&path)?;
+            expect_recipe(&checkpoint, recipe)?;
+            let theirs = &checkpoint.description.classes;
+            ensure!(
+                theirs == classes,
+                "{}: was trained on the classes {}, but the data list {}",
+                path.display(),
+                data::abridged(theirs),
+                data::abridged(classes)
+            );
+            checkpoint.load_model(detector)
         }
         Init::Backbone(file) => {
             let path = resolve_path("model.init.backbone", file)?;
             let Detector { backbone, heads } = detector;
             Ok(Detector { backbone: super::pretrained::load(&path, backbone)?, heads })
         }
+    }
+}
+
+/// What a checkpoint says of its detector.
+struct Described {
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+}
+
+impl Described {
+    fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let foreign = || format!("{} is a checkpoint, but not of a detector", checkpoint.path.display());
+        let Description { architecture, classes: _, preprocessing, recipe: _ } =
+            checkpoint.description.clone();
+        Ok(Self {
+            architecture: serde_json::from_value(architecture).with_context(foreign)?,
+            preprocessing: serde_json::from_value(preprocessing).with_context(foreign)?,
+        })
     }
 }
 
@@ -155,10 +225,8 @@ pub struct Trained {
 /// Reads a detector from a checkpoint, onto a device without autodiff.
 pub fn load(path: &Path, device: &Device) -> Result<Trained> {
     let mut checkpoint = Checkpoint::open(path)?;
-    let foreign = || format!("{} is a checkpoint, but not of a detector", path.display());
-    let Description { architecture, classes, preprocessing, recipe: _ } = checkpoint.description.clone();
-    let architecture: Architecture = serde_json::from_value(architecture).with_context(foreign)?;
-    let preprocessing: Preprocessing = serde_json::from_value(preprocessing).with_context(foreign)?;
+    let Described { architecture, preprocessing } = Described::of(&checkpoint)?;
+    let classes = checkpoint.description.classes.clone();
     if classes.len() != architecture.num_classes() {
         bail!(
             "{}: the model has {} classes, {} are named",

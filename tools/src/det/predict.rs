@@ -12,7 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use super::args::PredictArgs;
 use super::counting::Counting;
 use super::inference::Inference;
-use super::{Streams, data, model, results_file};
+use super::results_file::ResultsFile;
+use super::{Streams, data, model};
 use crate::collate::{Located, results};
 use crate::draw::{Drawn, overlay};
 use crate::exit::{self, Exit};
@@ -20,12 +21,20 @@ use crate::exit::{self, Exit};
 /// File names that are taken for images when a folder is given.
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// Finds objects in every image; an image that cannot be read is reported, and the others go on.
+/// Finds objects in every image; one that cannot be read or drawn is reported, and the others go on.
 pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    ensure!(
+        (0.0..=1.0).contains(&args.draw_from),
+        "--draw-from {}: possible are scores, 0 to 1",
+        args.draw_from
+    );
     let device = args.device.open()?;
     let trained = model::load(&args.weights, &device)?;
     let files = image_files(&args.images)?;
     let ids = Ids::new(args.ids_from.as_deref(), &trained.classes)?;
+    // All of them before the first image, so that a name that is not listed costs no work.
+    let image_ids = files.iter().enumerate().map(|(index, file)| ids.image(file, index));
+    let image_ids = image_ids.collect::<Result<Vec<u64>>>()?;
     fs::create_dir_all(&args.out).with_context(|| format!("{}: cannot be created", args.out.display()))?;
 
     let inference = Inference {
@@ -36,36 +45,70 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     };
     let pipeline = data::pipeline(&trained.preprocessing);
     let mut overlays = OverlayNames::new(&args.out, &files);
-    let mut entries = Vec::new();
-    let mut exit = Exit::Done;
+    let path = args.out.join("results.json");
+    let mut results_file = ResultsFile::begin(&path)?;
+    let mut failed = Vec::new();
+    let mut num_read = 0;
     let mut counting = Counting::on_stderr("predicted", files.len());
-    for (index, file) in files.iter().enumerate() {
+    for (index, (file, image_id)) in files.iter().zip(image_ids).enumerate() {
         counting.advance(1);
         let sample = match read(file, index, &pipeline) {
             Ok(sample) => sample,
             Err(error) => {
                 write!(streams.err, "{}", exit::describe(&error))?;
-                exit = Exit::BadInput;
+                failed.push(file);
                 continue;
             }
         };
+        num_read += 1;
         let located = inference.batch(std::slice::from_ref(&sample.input)).remove(0);
-        let image_id = ids.image(file, index)?;
-        entries.extend(results(&located, image_id, &ids.categories));
+        results_file.add(&results(&located, image_id, &ids.categories))?;
 
         let drawn = drawn(&located, &trained.classes, args.draw_from);
-        let path = overlays.next(file)?;
-        overlay(&sample.original, &drawn)
-            .save(&path)
-            .with_context(|| format!("{}: cannot be written", path.display()))?;
-        writeln!(streams.out, "{}: {} objects -> {}", file.display(), drawn.len(), path.display())?;
+        match draw(&sample.original, &drawn, file, &mut overlays) {
+            Ok(overlay) => writeln!(
+                streams.out,
+                "{}: {} of {} from a score of {} on -> {}",
+                file.display(),
+                drawn.len(),
+                data::counted(located.len(), "detection", "detections"),
+                args.draw_from,
+                overlay.display()
+            )?,
+            Err(error) => {
+                write!(streams.err, "{}", exit::describe(&error))?;
+                failed.push(file);
+            }
+        }
     }
     drop(counting);
 
-    let path = args.out.join("results.json");
-    results_file::write(&path, &entries)?;
-    writeln!(streams.out, "{} detections -> {}", entries.len(), path.display())?;
-    Ok(exit)
+    // What a run found that saw nothing is no reason to lose what an earlier one found.
+    if num_read > 0 {
+        let entries = results_file.commit()?;
+        writeln!(streams.out, "{} -> {}", data::counted(entries, "detection", "detections"), path.display())?;
+    }
+    let names: String = failed.iter().map(|file| format!("\n{}", file.display())).collect();
+    ensure!(
+        failed.is_empty(),
+        "{} of {} failed:{names}",
+        failed.len(),
+        data::counted(files.len(), "image", "images")
+    );
+    Ok(Exit::Done)
+}
+
+/// Draws what was found, and returns the file it was drawn into.
+fn draw(
+    original: &image::RgbImage,
+    drawn: &[Drawn],
+    file: &Path,
+    overlays: &mut OverlayNames<'_>,
+) -> Result<PathBuf> {
+    let path = overlays.next(file)?;
+    let saved = overlay(original, drawn).save(&path);
+    saved.with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(path)
 }
 
 /// An image as it is, and as the network sees it.

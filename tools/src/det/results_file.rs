@@ -1,12 +1,12 @@
 //! Detections as a file in COCO's results format.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cvx_data::Detection;
 use serde::Serialize;
+
+use crate::train::atomic_file::Replacement;
 
 /// One detection; the order of keys is that of the COCO format page.
 #[derive(Serialize)]
@@ -27,25 +27,44 @@ struct Segmentation {
     counts: String,
 }
 
-/// Writes `detections`, one a line, numbers to the last digit.
-pub(super) fn write(path: &Path, detections: &[Detection]) -> Result<()> {
-    let cannot_write = || format!("{}: cannot be written", path.display());
-    let mut file = BufWriter::new(File::create(path).with_context(cannot_write)?);
-    let mut separator = "[\n";
-    for Detection { image_id, category_id, score, bbox, mask } in detections {
-        let segmentation = mask
-            .as_ref()
-            .map(|rle| Segmentation { size: [rle.height, rle.width], counts: rle.to_compressed() });
-        let entry = Entry {
-            image_id: *image_id,
-            category_id: *category_id,
-            bbox: *bbox,
-            segmentation,
-            score: *score,
-        };
-        write!(file, "{separator}{}", serde_json::to_string(&entry)?).with_context(cannot_write)?;
-        separator = ",\n";
+/// A file of detections that takes its place once it is whole.
+pub(super) struct ResultsFile {
+    replacement: Replacement,
+    entries: usize,
+}
+
+impl ResultsFile {
+    /// Begins a file that will lie at `path`; without [`ResultsFile::commit`] an older one stays.
+    pub(super) fn begin(path: &Path) -> Result<Self> {
+        Ok(Self { replacement: Replacement::begin(path)?, entries: 0 })
     }
-    let end = if detections.is_empty() { "[]\n" } else { "\n]\n" };
-    file.write_all(end.as_bytes()).and_then(|()| file.flush()).with_context(cannot_write)
+
+    /// Appends `detections`, one a line, numbers to the last digit.
+    pub(super) fn add(&mut self, detections: &[Detection]) -> Result<()> {
+        for Detection { image_id, category_id, score, bbox, mask } in detections {
+            let segmentation = mask
+                .as_ref()
+                .map(|rle| Segmentation { size: [rle.height, rle.width], counts: rle.to_compressed() });
+            let entry = Entry {
+                image_id: *image_id,
+                category_id: *category_id,
+                bbox: *bbox,
+                segmentation,
+                score: *score,
+            };
+            let separator = if self.entries == 0 { "[\n" } else { ",\n" };
+            let line = serde_json::to_string(&entry)?;
+            self.replacement.write(|file| Ok(write!(file, "{separator}{line}")?))?;
+            self.entries += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts the file in its place, and returns the number of detections in it.
+    pub(super) fn commit(mut self) -> Result<usize> {
+        let end = if self.entries == 0 { "[]\n" } else { "\n]\n" };
+        self.replacement.write(|file| Ok(file.write_all(end.as_bytes())?))?;
+        self.replacement.commit()?;
+        Ok(self.entries)
+    }
 }

@@ -21,8 +21,12 @@ use crate::train::adamw::AdamW;
 use crate::train::groups::ParamGroups;
 use crate::train::params;
 use crate::train::progress::Progress;
-use crate::train::run_folder::{RunFolder, Start};
+use crate::train::run_folder::{RunFolder, Start, Told};
 use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+
+/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 4] =
+    ["train.workers", "train.checkpoint_every_steps", "evaluate.batch_size", "expect"];
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -30,19 +34,24 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
 
+    // Whether the run may begin is known before the data are read, which may take minutes.
+    let resolved = recipe.to_toml()?;
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    RunFolder::expect(&recipe.run.folder, &told)?;
+
     // Data.
     let [train_set, val_set] = data::open(&recipe)?;
     let loader = data::train_loader(&recipe, &train_set);
 
     // Model and optimizer.
     let autodiff = device.clone().autodiff();
-    let detector = model::initial(&recipe, &autodiff)?;
+    let detector = model::initial(&recipe, &train_set.class_names(), &autodiff)?;
     let Optimizer::Adamw(adamw) = &recipe.optimizer;
     let groups = ParamGroups::new(&params::list(&detector), adamw.layer_decay(), adamw.weight_decay())?;
 
     // The run.
-    let start = if args.resume { Start::Resume } else { Start::Fresh };
-    let run = RunFolder::open(&recipe.run.folder, &recipe.to_toml()?, start)?;
+    let run = RunFolder::open(&recipe.run.folder, &told)?;
     let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
     let total_steps = steps_per_epoch * recipe.train.epochs;
     summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
@@ -67,10 +76,26 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     )?;
 
     // The loop.
-    while !trainer.is_finished() {
+    loop {
+        // Here, not at the loop's end: a run that stopped in an evaluation is resumed with it.
+        if trainer.evaluation_due() {
+            let judgement = match evaluate(&recipe, &mut trainer, &val_set, &device) {
+                Ok(judgement) => judgement,
+                Err(error) => return Err(trainer.stop(error)),
+            };
+            trainer.record_evaluation(&judgement.metrics.defined())?;
+            trainer.save()?;
+            streams.out.write_all(judgement.tables.as_bytes())?;
+        }
+        if trainer.is_finished() {
+            break;
+        }
         let position = trainer.position().clone();
         for samples in loader.epoch(position.epoch as u64, position.batches_in_epoch) {
-            let samples = samples?;
+            let samples = match samples {
+                Ok(samples) => samples,
+                Err(error) => return Err(trainer.stop(error.into())),
+            };
             let batch = collate(&samples, &recipe.input, &autodiff);
             let sampling_seed = trainer.begin_step();
             let losses = trainer.model().losses(batch.images, &batch.targets, &batch.sizes, sampling_seed);
@@ -80,11 +105,6 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             }
         }
         trainer.finish_epoch()?;
-        if trainer.evaluation_due() {
-            let judgement = evaluate(&recipe, &mut trainer, &val_set, &device)?;
-            streams.out.write_all(judgement.tables.as_bytes())?;
-            trainer.record_evaluation(&judgement.metrics.defined())?;
-        }
         trainer.save()?;
     }
 

@@ -8,6 +8,7 @@ use super::Streams;
 use crate::exit::Exit;
 use crate::recipe::Recipe;
 use crate::report::{self, Metrics};
+use crate::train::checkpoint::Best;
 use crate::train::metrics_file::MetricsFile;
 
 /// The verdict on the best evaluation among those in `metrics_file`.
@@ -19,22 +20,27 @@ pub(super) fn of_run(
 ) -> Result<Exit> {
     let file = MetricsFile::open_until(metrics_file, usize::MAX, None)?;
     let name = &recipe.evaluate.best_by;
-    let value = |metrics: &Metrics| metrics.get(name).unwrap_or(-1.0);
-    let evaluations = file.evaluations.iter().map(|evaluation| {
-        let metrics = evaluation.metrics.iter().map(|(name, value)| (name.clone(), value.unwrap_or(-1.0)));
-        (evaluation.epoch, metrics.collect::<Metrics>())
-    });
-    // The first of equals: a later one does not replace the best checkpoint.
-    let best = evaluations.reduce(|best, next| if value(&next.1) > value(&best.1) { next } else { best });
-    let Some((epoch, metrics)) = best else {
+    let path = best_checkpoint.display();
+    let Some(last) = file.evaluations.last() else {
         return Ok(Exit::Done);
     };
-    writeln!(
-        streams.out,
-        "\nbest {name} = {:.4} after epoch {epoch}: {}",
-        value(&metrics),
-        best_checkpoint.display()
-    )?;
+    let judged = match file.best_by(name) {
+        Some((best, Best { metric: _, value, step: _ })) => {
+            writeln!(streams.out, "\nbest {name} = {value:.4} after epoch {}: {path}", best.epoch)?;
+            best
+        }
+        None => {
+            writeln!(
+                streams.out,
+                "\n{name} was never defined, since no object counts for it; the last model stands for the best, after \
+                 epoch {}: {path}",
+                last.epoch
+            )?;
+            last
+        }
+    };
+    let metrics = judged.metrics.iter().map(|(name, value)| (name.clone(), value.unwrap_or(-1.0)));
+    let metrics: Metrics = metrics.collect();
     of_metrics(recipe, &metrics, streams)
 }
 

@@ -112,7 +112,7 @@ pub struct Schedule {
 pub enum Decay {
     /// It does not.
     Constant,
-    /// Multiplied by `gamma` before each of these epochs, counted from 0.
+    /// Multiplied by `gamma` each time that so many epochs are done.
     Step {
         /// Epochs, rising.
         milestone_epochs: Vec<usize>,

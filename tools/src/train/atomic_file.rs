@@ -17,15 +17,81 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// # Errors
 /// On any error the temporary file is removed and the old file stays. The message names the file.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let temporary = temporary_path(path)?;
-    let written = write_and_sync(&temporary, write)
-        .and_then(|()| fs::rename(&temporary, path).map_err(anyhow::Error::from))
-        .and_then(|()| sync_folder(path));
-    if written.is_err() {
-        // The error to report is the first one; a temporary file that cannot be removed is overwritten next time.
-        let _ = fs::remove_file(&temporary);
+    let mut replacement = Replacement::begin(path)?;
+    replacement.write(write)?;
+    replacement.commit()
+}
+
+/// A new file on its way: it takes its place by [`Replacement::commit`], and is removed if dropped before.
+#[derive(Debug)]
+pub struct Replacement {
+    path: PathBuf,
+    temporary: PathBuf,
+    /// Absent once it is on the disk.
+    writer: Option<BufWriter<File>>,
+    is_in_place: bool,
+}
+
+impl Replacement {
+    /// Creates the temporary file beside `path`.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn begin(path: &Path) -> Result<Self> {
+        let temporary = temporary_path(path)?;
+        let file = File::create(&temporary).with_context(|| stays(path))?;
+        let writer = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
+        Ok(Self { path: path.to_owned(), temporary, writer, is_in_place: false })
     }
-    written.with_context(|| format!("{} could not be written, and stays as it was", path.display()))
+
+    /// Appends what `write` writes.
+    ///
+    /// # Errors
+    /// If the disk is full, for example.
+    pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) => write(writer).with_context(|| stays(&self.path)),
+            None => unreachable!("only a commit takes the writer, and it takes all"),
+        }
+    }
+
+    /// Puts the file in the place of the old one.
+    ///
+    /// # Errors
+    /// If the disk is full, for example; the old file then stays.
+    pub fn commit(mut self) -> Result<()> {
+        self.sync()
+            .and_then(|()| Ok(fs::rename(&self.temporary, &self.path)?))
+            .and_then(|()| {
+                self.is_in_place = true;
+                sync_folder(&self.path)
+            })
+            .with_context(|| stays(&self.path))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if !self.is_in_place {
+            // What is still buffered is for a file that nobody will read.
+            if let Some(writer) = self.writer.take() {
+                drop(writer.into_parts());
+            }
+            // A temporary file that cannot be removed is overwritten next time.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn stays(path: &Path) -> String {
+    format!("{} could not be written, and stays as it was", path.display())
 }
 
 /// Where a file is written before it takes the place of `path`.
@@ -38,14 +104,6 @@ pub fn temporary_path(path: &Path) -> Result<PathBuf> {
     temporary.push(name);
     temporary.push(".tmp");
     Ok(path.with_file_name(temporary))
-}
-
-fn write_and_sync(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-    write(&mut writer)?;
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(())
 }
 
 /// A rename is on the disk once the folder is.

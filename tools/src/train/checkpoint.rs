@@ -323,6 +323,8 @@ impl Checkpoint {
         }
         let mut unexpected: Vec<_> = unexpected.into_iter().collect();
         unexpected.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // Of those that either of the two has.
+        let parameters = params.len() + unexpected.len();
         for (entry, info) in unexpected {
             differing.push(format!("`{}` {:?} is not in the model", &entry["model.".len()..], info.shape));
         }
@@ -336,9 +338,8 @@ impl Checkpoint {
             listed.push(format!("and {} more", total - LISTED));
         }
         bail!(
-            "{} is of another architecture: {total} of {} parameters differ\n  {}",
+            "{} is of another architecture: {total} of {parameters} parameters differ\n  {}",
             self.path.display(),
-            params.len(),
             listed.join("\n  ")
         );
     }

@@ -59,6 +59,20 @@ impl MetricsFile {
         self.evaluations.push(Evaluation { step, epoch, metrics: metrics.iter().map(defined).collect() });
     }
 
+    /// The evaluation with the highest value of `metric`, the first of equals; none where it was never defined.
+    pub fn best_by(&self, metric: &str) -> Option<(&Evaluation, Best)> {
+        let values = self.evaluations.iter().filter_map(|evaluation| {
+            let value = (*evaluation.metrics.get(metric)?)?;
+            Some((evaluation, Best { metric: metric.to_owned(), value, step: evaluation.step }))
+        });
+        values.reduce(|best, next| if next.1.value > best.1.value { next } else { best })
+    }
+
+    /// Whether an evaluation of the model after `step` updates is noted.
+    pub fn has(&self, step: usize) -> bool {
+        self.evaluations.iter().any(|evaluation| evaluation.step == step)
+    }
+
     /// Writes it, whole or not at all.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod adamw;
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod entries;
 pub mod run_folder;
 
 pub mod metrics_file;

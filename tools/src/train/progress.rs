@@ -73,8 +73,7 @@ impl Progress {
                 bar.set_position(record.step as u64);
                 bar.set_message(format!(
                     "epoch {} loss {loss:.4} lr {:.2e} {images_per_s:.1} images/s {eta} left",
-                    record.epoch + 1,
-                    record.lr
+                    record.epoch, record.lr
                 ));
             }
             Output::Lines { stream, last } => {
@@ -91,7 +90,7 @@ impl Progress {
                     "step {}/{} epoch {} loss {:.4} ({}) lr {:.2e} grad {:.2} {images_per_s:.1} images/s {eta} left",
                     record.step,
                     self.total_steps,
-                    record.epoch + 1,
+                    record.epoch,
                     record.loss,
                     losses.join(", "),
                     record.lr,

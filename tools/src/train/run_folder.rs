@@ -12,9 +12,11 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
 
 use crate::train::atomic_file;
+use crate::train::entries::{self, Difference};
 
 /// Whether a folder is expected to be new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,17 @@ pub enum Start {
     Fresh,
     /// Goes on from the last checkpoint if there is one, else starts.
     Resume,
+}
+
+/// What a run is told, as far as its folder is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The resolved recipe, TOML.
+    pub recipe: &'a str,
+    /// Entries of it that change no result, as `train.workers`: a resumed run may have others.
+    pub without_effect: &'a [&'a str],
+    /// Whether the folder is expected to be new.
+    pub start: Start,
 }
 
 /// The folder of a run, locked against a second process until it is dropped.
@@ -34,21 +47,33 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder, or with [`Start::Resume`] enters it.
+    /// Whether [`RunFolder::open`] would find what it expects; writes nothing.
     ///
     /// # Errors
-    /// If a run is there and `start` is [`Start::Fresh`]; if its recipe is another one; if another process trains
-    /// in it; if it cannot be created.
-    pub fn open(path: &Path, recipe: &str, start: Start) -> Result<Self> {
+    /// If a run is there and `start` is [`Start::Fresh`]; if its recipe is another one.
+    pub fn expect(path: &Path, told: &Told<'_>) -> Result<()> {
         let name = path.display();
         let recipe_path = path.join("recipe.toml");
-        let exists = recipe_path.exists();
-        if exists && start == Start::Fresh {
+        if !recipe_path.exists() {
+            return Ok(());
+        }
+        if told.start == Start::Fresh {
             bail!(
                 "{name} already holds a run; go on with it by --resume, or choose another folder (or remove this \
                  one) to start afresh"
             );
         }
+        let old = fs::read_to_string(&recipe_path).with_context(|| recipe_path.display().to_string())?;
+        same_recipe(&recipe_path, &old, told)
+    }
+
+    /// Creates the folder, or with [`Start::Resume`] enters it.
+    ///
+    /// # Errors
+    /// As [`RunFolder::expect`]; if another process trains in it; if it cannot be created.
+    pub fn open(path: &Path, told: &Told<'_>) -> Result<Self> {
+        Self::expect(path, told)?;
+        let name = path.display();
         fs::create_dir_all(path.join("checkpoints")).with_context(|| format!("run folder {name}"))?;
         let lock = File::create(path.join(".lock")).with_context(|| format!("run folder {name}"))?;
         match lock.try_lock() {
@@ -57,13 +82,11 @@ impl RunFolder {
             // Some network file systems have no locks; the run is then trusted to be alone.
             Err(TryLockError::Error(_)) => {}
         }
-        if exists {
-            let old = fs::read_to_string(&recipe_path).with_context(|| recipe_path.display().to_string())?;
-            same_recipe(&recipe_path, &old, recipe)?;
-        } else {
-            atomic_file::replace(&recipe_path, |file| Ok(file.write_all(recipe.as_bytes())?))?;
+        let recipe_path = path.join("recipe.toml");
+        if !recipe_path.exists() {
+            atomic_file::replace(&recipe_path, |file| Ok(file.write_all(told.recipe.as_bytes())?))?;
         }
-        Ok(Self { path: path.to_owned(), start, _lock: lock })
+        Ok(Self { path: path.to_owned(), start: told.start, _lock: lock })
     }
 
     /// The folder.
@@ -113,21 +136,15 @@ impl RunFolder {
 }
 
 /// A resumed run is only the same run under the same recipe.
-fn same_recipe(path: &Path, old: &str, new: &str) -> Result<()> {
-    if old == new {
-        return Ok(());
+fn same_recipe(path: &Path, old: &str, told: &Told<'_>) -> Result<()> {
+    let name = path.display();
+    let old: Value = toml::from_str(old).map_err(|e| anyhow!("{name}: not a recipe: {e}"))?;
+    let new: Value = toml::from_str(told.recipe).context("the recipe given is not one")?;
+    match entries::first_difference(&old, &new, told.without_effect) {
+        None => Ok(()),
+        Some(Difference { path, first, second }) => bail!(
+            "{name} is not the recipe given: `{path}` is {first}, given is {second}; resume with the run's own recipe, \
+             or train into another folder"
+        ),
     }
-    let lines = || old.lines().map(Some).chain(std::iter::repeat(None));
-    let news = new.lines().map(Some).chain(std::iter::repeat(None));
-    let longest = old.lines().count().max(new.lines().count()).max(1);
-    let differing = lines().zip(news).take(longest).enumerate().find(|(_, (old, new))| old != new);
-    let (index, (old, new)) = differing.unwrap_or((0, (None, None)));
-    bail!(
-        "{} is not the recipe given: line {} is `{}`, given is `{}`; resume with the run's own recipe, or train into \
-         another folder",
-        path.display(),
-        index + 1,
-        old.unwrap_or(""),
-        new.unwrap_or("")
-    )
 }

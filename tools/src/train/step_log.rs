@@ -16,7 +16,7 @@ use crate::train::atomic_file;
 pub struct StepRecord {
     /// Updates done, this one included.
     pub step: usize,
-    /// Epochs finished before it.
+    /// The epoch it is in, counted from 1.
     pub epoch: usize,
     /// Sum of the losses.
     pub loss: f32,

@@ -5,22 +5,26 @@
 //! and the number of batches used, so a checkpoint needs no generator's state.
 //!
 //! ```text
-//! while !trainer.is_finished() {
+//! loop {
+//!     (evaluate if due, which a resumed run may owe, and save)
+//!     if trainer.is_finished() { break }
 //!     for batch in loader.epoch(trainer.position().epoch, trainer.position().batches_in_epoch) {
 //!         let sampling_seed = trainer.begin_step();
 //!         let losses = trainer.model().losses(batch, sampling_seed);
 //!         trainer.step(losses, num_images)?;
-//!         (evaluate if due, then save if due)
+//!         (save if due)
 //!     }
 //!     trainer.finish_epoch()?;
-//!     (evaluate if due, then save if due)
+//!     trainer.save()?;
 //! }
 //! let model = trainer.finish()?;
 //! ```
+//!
+//! Whatever else fails in the loop goes through [`Trainer::stop`], so that no update is lost.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -36,7 +40,8 @@ use crate::train::schedule::Schedule;
 use crate::train::seeds::{self, Purpose};
 use crate::train::step_log::{self, StepLog, StepRecord};
 use crate::train::tensorboard::EventWriter;
-use crate::train::values::slice;
+
+mod stop;
 
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,20 +119,28 @@ impl<M: Module> Trainer<M> {
             model.devices().first().cloned().ok_or_else(|| anyhow!("the model has no parameters"))?;
         ensure!(parts.config.accumulation > 0, "accumulation is 0; possible: 1 and above");
         let last = parts.run.last_checkpoint();
-        let (model, position) = if parts.run.start() == Start::Resume && last.exists() {
+        let (model, mut position) = if parts.run.start() == Start::Resume && last.exists() {
             let mut checkpoint = Checkpoint::open(&last)?;
             checkpoint.expect_description(&parts.description)?;
             let model = checkpoint.load_model(model)?;
             checkpoint.load_optimizer(&mut parts.optimizer, &model, &device)?;
             (model, checkpoint.position)
         } else {
+            stop::expect_nothing_saved(&parts.run, parts.config.checkpoint)?;
             // Now, while the device is seeded as the caller wants, and not in the middle of the first step.
             params::read_each(&model, &mut |_, _| Ok(()))?;
             (model, Position::default())
         };
         let log = StepLog::open_after(&parts.run.log(), position.step)?;
         let events = EventWriter::open_after(&parts.run.tensorboard(), position.step)?;
-        let metrics = MetricsFile::open_until(&parts.run.metrics(), position.step, position.best.clone())?;
+        // The file is written after an evaluation and the checkpoint later still, so the file knows more.
+        let mut metrics =
+            MetricsFile::open_until(&parts.run.metrics(), position.step, position.best.clone())?;
+        if let Some((_, best)) = metrics.best_by(&parts.config.best_metric) {
+            position.best = Some(best);
+        }
+        metrics.best = position.best.clone();
+        let last_evaluated = metrics.has(position.step).then_some(position.step);
         if position.step > 0 {
             parts.progress.say(&format!("resumed after step {} of {}", position.step, last.display()));
         }
@@ -144,7 +157,7 @@ impl<M: Module> Trainer<M> {
             idle_since: Instant::now(),
             waited: Duration::ZERO,
             last_saved: None,
-            last_evaluated: None,
+            last_evaluated,
             position,
         })
     }
@@ -229,12 +242,13 @@ impl<M: Module> Trainer<M> {
         self.last_evaluated != Some(self.position.step) && self.is_due(self.parts.config.evaluate)
     }
 
-    /// Whether to save now. Where both are due evaluate first, so that the checkpoint knows the best metric.
+    /// Whether to save now.
     pub fn checkpoint_due(&self) -> bool {
         self.last_saved != Some(self.position.step) && self.is_due(self.parts.config.checkpoint)
     }
 
-    /// Notes an evaluation of [`Trainer::model`]; the best one's model is kept. Returns whether this is the best.
+    /// Notes an evaluation of [`Trainer::model`]; the best one's model is kept, and until the metric that decides is
+    /// defined, the last one's. Returns whether this is the best.
     ///
     /// # Errors
     /// If the metric that decides is not among them, or the disk is full, for example.
@@ -251,6 +265,8 @@ impl<M: Module> Trainer<M> {
         let is_best = value.is_finite() && self.position.best.as_ref().is_none_or(|best| value > best.value);
         if is_best {
             self.position.best = Some(Best { metric: metric.clone(), value, step });
+        }
+        if is_best || self.position.best.is_none() {
             let path = self.parts.run.best_checkpoint();
             checkpoint::save(&path, self.model(), None, &self.parts.description, &self.position)?;
         }
@@ -337,7 +353,7 @@ impl<M: Module> Trainer<M> {
         self.step_began = Instant::now();
         let record = StepRecord {
             step: self.position.step,
-            epoch: self.position.epoch,
+            epoch: self.position.epoch + 1,
             loss: means.values().sum::<f64>() as f32,
             losses: means.into_iter().map(|(name, mean)| (name, mean as f32)).collect(),
             lr,
@@ -360,27 +376,6 @@ impl<M: Module> Trainer<M> {
         let rows = self.parts.optimizer.groups().rows();
         scalars.extend(rows.iter().map(|row| (format!("lr/{}", row.group), record.lr * row.lr_scale)));
         self.events.scalars(record.step, scalars.iter().map(|(tag, value)| (tag.as_str(), *value)))
-    }
-
-    /// The gradient is useless and the model still good: keeps it, and says what happened.
-    fn stop_before_update(&mut self, measured: &Measured) -> Result<()> {
-        let last = self.parts.run.last_checkpoint();
-        let is_finite = |data: &_| slice(data).iter().all(|value| value.is_finite());
-        let damaged = params::read_each(self.model(), &mut |path, data| {
-            ensure!(is_finite(&data), "`{path}` already holds values that are not finite");
-            Ok(())
-        });
-        let kept = match damaged.and_then(|()| self.save()) {
-            Ok(()) => format!("the model before this step is saved in {}", last.display()),
-            Err(error) => format!("{} stays as it was: {error:#}", last.display()),
-        };
-        self.parts.progress.finish();
-        bail!(
-            "step {} is not finite: {}\n{kept}; resumed, this run would stop here again: train in another folder, \
-             with a lower learning rate or a longer warm-up",
-            self.position.step + 1,
-            measured.terms()
-        );
     }
 
     /// A picture that cannot be drawn is no reason to stop training.
