@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
+use burn::prelude::Device;
 use cvx_data::{Coco, CocoDataset, Dataset, MIN_TRAINING_SIDE};
 use rayon::prelude::*;
 
@@ -13,7 +14,7 @@ use super::Streams;
 use super::args::CheckArgs;
 use super::counting::Counting;
 use super::data::{self, Split, counted};
-use super::model::Architecture;
+use super::model::{self, Architecture};
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
 
@@ -47,6 +48,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             counted(coco.categories.len(), "class", "classes")
         )?;
         check_annotations(&recipe, &coco, split, &mut findings);
+        if name == "train"
+            && let Err(error) = CocoDataset::for_training(Arc::clone(&coco), split.images.clone())
+        {
+            findings.errors.push(error.to_string());
+        }
         check_images(&coco, split, &mut findings);
         classes.push(class_names(&coco, split));
         if let [train_classes, val_classes] = classes.as_slice()
@@ -61,6 +67,15 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             ));
         }
         num_errors += findings.errors.len();
+        findings.write(streams.out, args.limit)?;
+    }
+    // Whether the weights to start from load is known once they have been.
+    if num_errors == 0
+        && let Some(names) = classes.first()
+        && let Err(error) = model::initial(&recipe, names, &Device::flex())
+    {
+        num_errors += 1;
+        let findings = Findings { errors: vec![format!("{error:#}")], warnings: Vec::new() };
         findings.write(streams.out, args.limit)?;
     }
     if num_errors > 0 {
