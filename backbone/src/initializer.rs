@@ -24,6 +24,15 @@ pub(crate) fn linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
     }
 }
 
+/// As [`linear`], with weights `scale` times as large.
+pub(crate) fn scaled_linear(inputs: usize, outputs: usize, scale: f64, device: &Device) -> Linear {
+    let normal = Initializer::Normal { mean: 0.0, std: scale * STANDARD_DEVIATION };
+    Linear {
+        weight: normal.init([inputs, outputs], device),
+        bias: Some(Initializer::Zeros.init([outputs], device)),
+    }
+}
+
 /// A fresh convolution that cuts its input into patches of `side` by `side`, without overlap.
 pub(crate) fn patch_conv(channels: [usize; 2], side: usize, device: &Device) -> Conv2d {
     let config = Conv2dConfig::new(channels, [side, side]).with_stride([side, side]);

@@ -14,6 +14,7 @@
 
 mod block;
 mod channel_norm;
+mod classifier;
 mod convnext;
 mod drop_path;
 mod features;
@@ -25,8 +26,9 @@ mod variant;
 
 pub use crate::block::{Block, BlockNorm};
 pub use crate::channel_norm::ChannelNorm;
+pub use crate::classifier::{Classifier, ClassifierConfig};
 pub use crate::convnext::{ConvNext, ConvNextConfig};
 pub use crate::features::{FeatureMaps, FeatureSpec};
 pub use crate::grn::Grn;
-pub use crate::param_names::published_name;
+pub use crate::param_names::{Layout, NameScheme};
 pub use crate::variant::{UnknownVariant, Variant};

@@ -67,7 +67,7 @@ pub use crate::mask_rcnn::{MaskRcnn, MaskRcnnConfig, MaskRcnnLosses};
 pub use crate::mask_target::{TargetMask, mask_targets};
 pub use crate::nms::{ClassifiedBox, Suppression, batched_nms, multiclass_nms, nms};
 pub use crate::nms_soft::{Kept, SoftNms, batched_soft_nms, soft_nms};
-pub use crate::param_names::from_mmdet;
+pub use crate::param_names::{depends_on_classes, detectron2_name, is_linear_weight, mmdet_name};
 pub use crate::proposals::{Proposal, ProposalConfig};
 pub use crate::roi_align::{
     Roi, roi_align, roi_align_composed, roi_align_levels, roi_align_levels_composed, roi_level,

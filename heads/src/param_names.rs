@@ -1,21 +1,81 @@
-//! Names of parameters in published detector checkpoints, and ours.
+//! Names of the heads' parameters in published checkpoints. Ours are mmdet's, without `roi_head.`.
 
-/// Our name for a parameter of the heads in a checkpoint of mmdet 2 or 3 (Mask R-CNN), or nothing
-/// for a parameter that is not the heads'.
-///
-/// The trees are the same but for `roi_head`, which we do without.
+/// Our path of a parameter of Mask R-CNN as mmdet 2 and 3 name it.
 ///
 /// ```
-/// use cvx_heads::from_mmdet;
+/// use cvx_heads::mmdet_name;
 ///
-/// let name = from_mmdet("roi_head.mask_head.convs.0.conv.weight");
-/// assert_eq!(name, Some("mask_head.convs.0.conv.weight"));
-/// assert_eq!(from_mmdet("neck.fpn_convs.1.conv.bias"), Some("neck.fpn_convs.1.conv.bias"));
-/// assert_eq!(from_mmdet("backbone.norm0.weight"), None);
+/// assert_eq!(mmdet_name("mask_head.convs.0.conv.weight"), "roi_head.mask_head.convs.0.conv.weight");
+/// assert_eq!(mmdet_name("neck.fpn_convs.1.conv.bias"), "neck.fpn_convs.1.conv.bias");
 /// ```
-pub fn from_mmdet(name: &str) -> Option<&str> {
-    let ours = name.strip_prefix("roi_head.").unwrap_or(name);
-    let is_ours =
-        ["neck.", "rpn_head.", "bbox_head.", "mask_head."].iter().any(|part| ours.starts_with(part));
-    is_ours.then_some(ours)
+pub fn mmdet_name(ours: &str) -> String {
+    let in_roi_head = ["bbox_head.", "mask_head."].iter().any(|part| ours.starts_with(part));
+    if in_roi_head { format!("roi_head.{ours}") } else { ours.to_owned() }
+}
+
+/// Our path of a parameter of Mask R-CNN as detectron2 names it, or nothing for what is not the heads'.
+///
+/// Shapes, and the order of classes, anchors and deltas, are mmdet's.
+///
+/// ```
+/// use cvx_heads::detectron2_name;
+///
+/// let name = |ours| detectron2_name(ours).unwrap_or_default();
+/// assert_eq!(name("neck.fpn_convs.1.conv.bias"), "backbone.fpn_output3.bias");
+/// assert_eq!(name("mask_head.convs.0.conv.weight"), "roi_heads.mask_head.mask_fcn1.weight");
+/// assert_eq!(name("bbox_head.shared_fcs.1.bias"), "roi_heads.box_head.fc2.bias");
+/// ```
+pub fn detectron2_name(ours: &str) -> Option<String> {
+    let parts: Vec<&str> = ours.split('.').collect();
+    // Stage n has stride 2^n there too; list entries count from zero here, layers from one there.
+    let counted = |index: &str, first: usize| index.parse::<usize>().ok().map(|index| index + first);
+    let name = match parts[..] {
+        ["neck", "lateral_convs", level, "conv", parameter] => {
+            format!("backbone.fpn_lateral{}.{parameter}", counted(level, 2)?)
+        }
+        ["neck", "fpn_convs", level, "conv", parameter] => {
+            format!("backbone.fpn_output{}.{parameter}", counted(level, 2)?)
+        }
+        ["rpn_head", layer, parameter] => {
+            let layer = match layer {
+                "rpn_conv" => "conv",
+                "rpn_cls" => "objectness_logits",
+                "rpn_reg" => "anchor_deltas",
+                _ => return None,
+            };
+            format!("proposal_generator.rpn_head.{layer}.{parameter}")
+        }
+        ["bbox_head", "shared_fcs", layer, parameter] => {
+            format!("roi_heads.box_head.fc{}.{parameter}", counted(layer, 1)?)
+        }
+        ["bbox_head", "fc_cls", parameter] => format!("roi_heads.box_predictor.cls_score.{parameter}"),
+        ["bbox_head", "fc_reg", parameter] => format!("roi_heads.box_predictor.bbox_pred.{parameter}"),
+        ["mask_head", "convs", layer, "conv", parameter] => {
+            format!("roi_heads.mask_head.mask_fcn{}.{parameter}", counted(layer, 1)?)
+        }
+        ["mask_head", "upsample", parameter] => format!("roi_heads.mask_head.deconv.{parameter}"),
+        ["mask_head", "conv_logits", parameter] => format!("roi_heads.mask_head.predictor.{parameter}"),
+        _ => return None,
+    };
+    Some(name)
+}
+
+/// Whether a parameter of Mask R-CNN has one entry for each class, so that another number of classes
+/// needs another one.
+///
+/// ```
+/// use cvx_heads::depends_on_classes;
+///
+/// assert!(depends_on_classes("bbox_head.fc_cls.weight") && depends_on_classes("mask_head.conv_logits.bias"));
+/// assert!(!depends_on_classes("rpn_head.rpn_cls.weight"));
+/// ```
+pub fn depends_on_classes(ours: &str) -> bool {
+    ["bbox_head.fc_cls.", "bbox_head.fc_reg.", "mask_head.conv_logits."]
+        .iter()
+        .any(|layer| ours.starts_with(layer))
+}
+
+/// Whether a parameter is a linear layer's weight, which published files hold as `[outputs, inputs]`.
+pub fn is_linear_weight(ours: &str) -> bool {
+    ours.starts_with("bbox_head.") && ours.ends_with(".weight")
 }

@@ -7,8 +7,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::exit::{self, Exit};
 
 mod args;
@@ -19,10 +17,10 @@ mod eval;
 mod flops;
 mod inference;
 mod info;
+mod initial;
 mod judge;
 mod model;
 mod predict;
-mod pretrained;
 mod results_file;
 mod score;
 mod train;
@@ -59,17 +57,9 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match exit::parse(args, &mut streams) {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => {
-            // Nobody is left to tell when stderr itself is closed; the same holds for help below.
-            let _ = write!(streams.err, "{error}");
-            return Exit::BadInput;
-        }
-        Err(help_or_version) => {
-            let _ = write!(streams.out, "{help_or_version}");
-            return Exit::Done;
-        }
+        Err(exit) => return exit,
     };
     let result = match &cli.command {
         Command::Train(args) => train(args, &mut streams),

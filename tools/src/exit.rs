@@ -1,7 +1,12 @@
 //! How a command ends: three exit codes, and an error told as one headline with one cause a line.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::det::Streams;
 
 /// What a command's exit status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,28 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
     }
+}
+
+/// Parses what was typed (the program's name first); what clap has to say instead is written where it belongs.
+///
+/// # Errors
+/// The exit, when there is nothing to run: help or version was asked for, or the arguments make no sense.
+pub fn parse<C, I, T>(args: I, streams: &mut Streams<'_>) -> Result<C, Exit>
+where
+    C: Parser,
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    C::try_parse_from(args).map_err(|error| {
+        // Nobody is left to tell when a stream itself is closed.
+        if error.use_stderr() {
+            let _ = write!(streams.err, "{error}");
+            Exit::BadInput
+        } else {
+            let _ = write!(streams.out, "{error}");
+            Exit::Done
+        }
+    })
 }
 
 /// Turns a command's result into its exit; an error is written to `err` as `error: ..`.

@@ -2,11 +2,14 @@
 //!
 //! This crate alone opens recipes, prints, and picks a device.
 
+pub mod classify;
 pub mod collate;
 pub mod det;
 pub mod device_spec;
 pub mod draw;
 pub mod exit;
+pub mod pretrain;
 pub mod recipe;
 pub mod report;
 pub mod train;
+pub mod weights;

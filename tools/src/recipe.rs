@@ -25,6 +25,7 @@ mod transform;
 pub use self::file::load;
 pub use self::model::{
     Backbone, BoxRegression, CustomBackbone, Head, Init, MaskRcnn, Model, Nms, Roi, Rpn, Test, Version,
+    WeightsFile,
 };
 pub use self::paths::resolve as resolve_path;
 pub use self::training::{Adamw, Decay, LayerDecay, Optimizer, Schedule, Train, WeightDecaySpares};

@@ -14,7 +14,8 @@ use super::Streams;
 use super::args::CheckArgs;
 use super::counting::Counting;
 use super::data::{self, Split, counted};
-use super::model::{self, Architecture};
+use super::initial::initial;
+use super::model::Architecture;
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
 
@@ -72,11 +73,17 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Whether the weights to start from load is known once they have been.
     if num_errors == 0
         && let Some(names) = classes.first()
-        && let Err(error) = model::initial(&recipe, names, &Device::flex())
     {
-        num_errors += 1;
-        let findings = Findings { errors: vec![format!("{error:#}")], warnings: Vec::new() };
-        findings.write(streams.out, args.limit)?;
+        match initial(&recipe, names, &Device::flex()) {
+            Ok((_, remarks)) => {
+                remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
+            }
+            Err(error) => {
+                num_errors += 1;
+                let findings = Findings { errors: vec![format!("{error:#}")], warnings: Vec::new() };
+                findings.write(streams.out, args.limit)?;
+            }
+        }
     }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;

@@ -9,26 +9,27 @@ use super::args::EvalArgs;
 use super::counting::Counting;
 use super::inference::Inference;
 use super::judge::Judge;
-use super::model::{self, Architecture, Preprocessing};
+use super::model::{self, Architecture, Detector, Preprocessing};
 use super::{Streams, data, verdict};
 use crate::collate::results;
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
 use crate::report;
 use crate::train::checkpoint::Checkpoint;
+use crate::weights::{self, Published, Strictness, source};
 
 /// Evaluates, prints the tables, and compares with the recipe's expectation.
 pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
-    let mut checkpoint = open_checkpoint(args, &recipe)?;
-    model::expect_recipe(&checkpoint, &recipe)?;
+    let weights = Weights::open(args, &recipe)?;
     let [_, split] = data::splits(&recipe.data)?;
     let val_set = data::open_val(&recipe, &split)?;
-    compare_classes(&checkpoint, &val_set, &split.annotations)?;
+    weights.compare_classes(&val_set, &split.annotations)?;
 
     let architecture = Architecture::of(&recipe);
-    let detector = checkpoint.load_model(architecture.init(&device))?;
+    let (detector, remarks) = weights.load(architecture.init(&device))?;
+    remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
     let preprocessing = Preprocessing::of(&recipe);
     let inference = Inference {
         detector: &detector,
@@ -57,25 +58,55 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     verdict::of_metrics(&recipe, &judgement.metrics, streams)
 }
 
-/// The checkpoint named, or the best one of the recipe's run.
-fn open_checkpoint(args: &EvalArgs, recipe: &Recipe) -> Result<Checkpoint> {
-    match &args.weights {
-        Some(path) => Checkpoint::open(path),
-        None => Checkpoint::open(&recipe.run.folder.join("checkpoints/best.safetensors"))
-            .context("without --weights the best checkpoint of the recipe's run folder is evaluated"),
-    }
+/// What is evaluated.
+enum Weights {
+    /// A checkpoint of the recipe's network.
+    Checkpoint(Checkpoint),
+    /// Published weights of such a network.
+    Published(Box<Published>),
 }
 
-/// Class indices only mean something when model and truth name them alike.
-fn compare_classes(checkpoint: &Checkpoint, val_set: &CocoDataset, annotations: &Path) -> Result<()> {
-    let (ours, theirs) = (&checkpoint.description.classes, val_set.class_names());
-    ensure!(
-        *ours == theirs,
-        "{}: was trained on the classes {}, but {} lists {}",
-        checkpoint.path.display(),
-        data::abridged(ours),
-        annotations.display(),
-        data::abridged(&theirs)
-    );
-    Ok(())
+impl Weights {
+    /// The file named, or the best checkpoint of the recipe's run.
+    fn open(args: &EvalArgs, recipe: &Recipe) -> Result<Self> {
+        if let Some(path) = &args.weights
+            && path.exists()
+            && !source::is_checkpoint(path)?
+        {
+            return Ok(Self::Published(Box::new(Published::open(path, None)?)));
+        }
+        let checkpoint = match &args.weights {
+            Some(path) => Checkpoint::open(path),
+            None => Checkpoint::open(&recipe.run.folder.join("checkpoints/best.safetensors"))
+                .context("without --weights the best checkpoint of the recipe's run folder is evaluated"),
+        }?;
+        model::expect_recipe(&checkpoint, recipe, &[])?;
+        Ok(Self::Checkpoint(checkpoint))
+    }
+
+    /// Class indices only mean something when model and truth name them alike.
+    fn compare_classes(&self, val_set: &CocoDataset, annotations: &Path) -> Result<()> {
+        let (path, ours) = match self {
+            Self::Checkpoint(checkpoint) => (&checkpoint.path, Some(&checkpoint.description.classes)),
+            Self::Published(published) => (&published.source.path, published.source.told.classes.as_ref()),
+        };
+        let theirs = val_set.class_names();
+        ensure!(
+            ours.is_none_or(|ours| *ours == theirs),
+            "{}: was trained on the classes {}, but {} lists {}",
+            path.display(),
+            data::abridged(ours.map_or(&[], Vec::as_slice)),
+            annotations.display(),
+            data::abridged(&theirs)
+        );
+        Ok(())
+    }
+
+    /// The network with these values, and what a person should know of them, a line each.
+    fn load(&self, detector: Detector) -> Result<(Detector, Vec<String>)> {
+        match self {
+            Self::Checkpoint(checkpoint) => Ok((checkpoint.load_model(detector)?, Vec::new())),
+            Self::Published(published) => weights::load(published, detector, Strictness::Complete),
+        }
+    }
 }

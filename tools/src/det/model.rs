@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use burn::prelude::*;
 use cvx_backbone::ConvNext;
 use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
 use serde::{Deserialize, Serialize};
 
-use super::data;
-use crate::recipe::{self, Head, Init, Input, Recipe, resolve_path};
+use crate::recipe::{self, Head, Input, Recipe};
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::entries::{Difference, first_difference};
+use crate::train::params::{self, ParamInfo};
+use crate::weights::{self, model::{Model, Part}};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -141,8 +142,8 @@ const FREE_ENTRIES: [&str; 12] = [
 ];
 
 /// Refuses a checkpoint whose weights mean something else in the recipe's network: other anchors or other
-/// normalisation have the same shapes, and give wrong numbers without a word.
-pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<()> {
+/// normalisation have the same shapes, and give wrong numbers without a word. What stands in `free` may differ.
+pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe, free: &[&str]) -> Result<()> {
     let Described { architecture, preprocessing } = Described::of(checkpoint)?;
     let theirs = [
         serde_json::to_value(&architecture)?,
@@ -152,8 +153,9 @@ pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<
         serde_json::to_value(Architecture::of(recipe))?,
         serde_json::json!({ "input": serde_json::to_value(&recipe.input)? }),
     ];
+    let free = [&FREE_ENTRIES, free].concat();
     for (theirs, ours) in theirs.iter().zip(&ours) {
-        if let Some(Difference { path, first, second }) = first_difference(theirs, ours, &FREE_ENTRIES) {
+        if let Some(Difference { path, first, second }) = first_difference(theirs, ours, &free) {
             bail!(
                 "{}: was trained with `{path}` = {first}, but the recipe has {second}",
                 checkpoint.path.display()
@@ -161,34 +163,6 @@ pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<
         }
     }
     Ok(())
-}
-
-/// A recipe's detector as it is before the first step, to tell `classes` apart.
-pub(super) fn initial(recipe: &Recipe, classes: &[String], device: &Device) -> Result<Detector> {
-    device.seed(recipe.seed);
-    let detector = Architecture::of(recipe).init(device);
-    match &recipe.model.init {
-        Init::Random => Ok(detector),
-        Init::Detector(file) => {
-            let path = resolve_path("model.init.detector", file)?;
-            let mut checkpoint = Checkpoint::open(&path)?;
-            expect_recipe(&checkpoint, recipe)?;
-            let theirs = &checkpoint.description.classes;
-            ensure!(
-                theirs == classes,
-                "{}: was trained on the classes {}, but the data list {}",
-                path.display(),
-                data::abridged(theirs),
-                data::abridged(classes)
-            );
-            checkpoint.load_model(detector)
-        }
-        Init::Backbone(file) => {
-            let path = resolve_path("model.init.backbone", file)?;
-            let Detector { backbone, heads } = detector;
-            Ok(Detector { backbone: super::pretrained::load(&path, backbone)?, heads })
-        }
-    }
 }
 
 /// What a checkpoint says of its detector.
@@ -209,10 +183,10 @@ impl Described {
     }
 }
 
-/// A checkpoint read for inference.
+/// A detector read for inference.
 #[derive(Debug)]
 pub struct Trained {
-    /// With the checkpoint's weights.
+    /// With the file's weights.
     pub detector: Detector,
     /// What it was built from.
     pub architecture: Architecture,
@@ -220,13 +194,16 @@ pub struct Trained {
     pub preprocessing: Preprocessing,
     /// Names of the classes, by index.
     pub classes: Vec<String>,
+    /// What a person should know of the file, a line each.
+    pub remarks: Vec<String>,
 }
 
-/// Reads a detector from a checkpoint, onto a device without autodiff.
+/// Reads a detector from a checkpoint or from published weights, onto a device without autodiff.
 pub fn load(path: &Path, device: &Device) -> Result<Trained> {
-    let mut checkpoint = Checkpoint::open(path)?;
-    let Described { architecture, preprocessing } = Described::of(&checkpoint)?;
-    let classes = checkpoint.description.classes.clone();
+    let (model, remarks) = Model::open(path, None, Part::Whole)?;
+    let Model { architecture: weights::model::Architecture::Detector(architecture), classes, .. } = &model else {
+        bail!("{}: holds a model, but not of a detector", path.display());
+    };
     if classes.len() != architecture.num_classes() {
         bail!(
             "{}: the model has {} classes, {} are named",
@@ -235,6 +212,11 @@ pub fn load(path: &Path, device: &Device) -> Result<Trained> {
             classes.len()
         );
     }
-    let detector = checkpoint.load_model(architecture.init(device))?;
-    Ok(Trained { detector, architecture, preprocessing, classes })
+    let preprocessing = serde_json::from_value(model.preprocessing.clone())
+        .with_context(|| format!("{}: a detector whose preprocessing is not described", path.display()))?;
+    let detector = params::replace_each(architecture.init(device), &mut |path, shape| {
+        model.read(&ParamInfo { path: path.to_owned(), shape: shape.to_vec() }).map(Some)
+    })?;
+    let (architecture, classes) = (architecture.clone(), classes.clone());
+    Ok(Trained { detector, architecture, preprocessing, classes, remarks })
 }

@@ -30,6 +30,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     );
     let device = args.device.open()?;
     let trained = model::load(&args.weights, &device)?;
+    trained.remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
     let files = image_files(&args.images)?;
     let ids = Ids::new(args.ids_from.as_deref(), &trained.classes)?;
     // All of them before the first image, so that a name that is not listed costs no work.

@@ -11,6 +11,7 @@ use cvx_data::{CocoDataset, Dataset, Loader};
 use super::args::TrainArgs;
 use super::counting::Counting;
 use super::inference::Inference;
+use super::initial::initial;
 use super::judge::{Judge, Judgement};
 use super::model::{self, Architecture, Detector, Preprocessing};
 use super::{Streams, data, verdict};
@@ -46,7 +47,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // Model and optimizer.
     let autodiff = device.clone().autodiff();
-    let detector = model::initial(&recipe, &train_set.class_names(), &autodiff)?;
+    let (detector, remarks) = initial(&recipe, &train_set.class_names(), &autodiff)?;
     let Optimizer::Adamw(adamw) = &recipe.optimizer;
     let groups = ParamGroups::new(&params::list(&detector), adamw.layer_decay(), adamw.weight_decay())?;
 
@@ -55,6 +56,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
     let total_steps = steps_per_epoch * recipe.train.epochs;
     summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
+    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
     let mut trainer = Trainer::new(
         detector,
         TrainerParts {

@@ -1,6 +1,10 @@
 //! The recipe's network: `[model]` and `[head]`.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The backbone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,11 +92,22 @@ pub enum Version {
 pub enum Init {
     /// Nowhere: drawn from the seed.
     Random,
-    /// The backbone from a published checkpoint with the official parameter names (`.pth`, `.pt`
-    /// or `.safetensors`); the heads are drawn from the seed.
-    Backbone(String),
-    /// Backbone and heads from a checkpoint of this program with the same classes.
-    Detector(String),
+    /// The backbone from a file of weights: published ones of any kind, or a checkpoint of this
+    /// program; the heads are drawn from the seed.
+    Backbone(WeightsFile),
+    /// Backbone and heads from a file of weights; layers that depend on the classes are drawn from
+    /// the seed where the file has another number of classes.
+    Detector(WeightsFile),
+}
+
+/// A file of weights. Where it must fit to the last name, its name alone will do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WeightsFile {
+    /// Where it lies.
+    pub file: String,
+    /// Whether anything missing, unexpected or of another shape is an error; otherwise it is told,
+    /// and such parameters are drawn from the seed.
+    pub strict: bool,
 }
 
 /// What stands on the backbone.
@@ -222,6 +237,38 @@ pub enum Nms {
         /// Detections below this score are dropped.
         min_score: f32,
     },
+}
+
+impl<'de> Deserialize<'de> for WeightsFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WeightsFileVisitor)
+    }
+}
+
+struct WeightsFileVisitor;
+
+impl<'de> Visitor<'de> for WeightsFileVisitor {
+    type Value = WeightsFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a file's name, or a table with `file` and `strict`")
+    }
+
+    fn visit_str<E>(self, file: &str) -> Result<WeightsFile, E> {
+        Ok(WeightsFile { file: file.to_owned(), strict: true })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WeightsFile, A::Error> {
+        /// The long form, read as strictly as every other table.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            file: String,
+            strict: bool,
+        }
+        let Table { file, strict } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(WeightsFile { file, strict })
+    }
 }
 
 impl Backbone {

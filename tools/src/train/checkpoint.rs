@@ -5,27 +5,25 @@
 //! a time, so that saving needs no second copy of the model.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::train::adamw::{AdamW, Moments};
 use crate::train::atomic_file;
 use crate::train::params::{self, ParamInfo};
-use crate::train::values::{Values, slice};
+use crate::train::values::Values;
+use crate::weights::floats::{FloatType, f32_values};
+use crate::weights::safetensors_file::{self, SafetensorsFile, write_values};
 
 /// The layout of the metadata that this program writes and reads.
 const VERSION: u32 = 1;
 /// The metadata entry that holds everything.
 const METADATA_KEY: &str = "cvx";
-/// Headers of real models are far below; a length above is a broken file.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// How many differing names a message lists.
 const LISTED: usize = 10;
 
@@ -97,7 +95,6 @@ pub fn save<M: Module>(
     let params = params::list(model);
     let header = header_bytes(&params, optimizer, description, position)?;
     atomic_file::replace(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         params::read_each(model, &mut |_, data| write_values(file, &data))?;
         for (moments, info) in moments_of(&params, optimizer) {
@@ -105,6 +102,23 @@ pub fn save<M: Module>(
             write_values(file, &moments.mean_square.to_data(&info.shape))?;
         }
         Ok(())
+    })
+}
+
+/// Writes a checkpoint for predicting only, of parameters that `value` gives one at a time.
+///
+/// # Errors
+/// The first error of `value`, or a full disk; the older file at `path` then stays as it was.
+pub fn save_values(
+    path: &Path,
+    params: &[ParamInfo],
+    description: &Description,
+    value: &mut dyn FnMut(&ParamInfo) -> Result<TensorData>,
+) -> Result<()> {
+    let header = header_bytes(params, None, description, &Position::default())?;
+    atomic_file::replace(path, |file| {
+        file.write_all(&header)?;
+        params.iter().try_for_each(|param| write_values(file, &value(param)?))
     })
 }
 
@@ -128,31 +142,14 @@ fn header_bytes(
     });
     let (description, position) = (description.clone(), position.clone());
     let header = serde_json::to_string(&Header { version: VERSION, description, position, updates })?;
-    let mut entries = BTreeMap::new();
-    entries.insert("__metadata__".to_owned(), serde_json::json!({ METADATA_KEY: header }));
-    let mut begin = 0;
-    let mut add = |name: String, info: &ParamInfo| {
-        let end = begin + info.num_values() * size_of::<f32>();
-        let entry = serde_json::json!({ "dtype": "F32", "shape": info.shape, "data_offsets": [begin, end] });
-        entries.insert(name, entry);
-        begin = end;
-    };
-    for info in params {
-        add(format!("model.{}", info.path), info);
-    }
+    let mut entries: Vec<(String, &[usize])> =
+        params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
     for (_, info) in moments_of(params, optimizer) {
-        add(format!("adamw.m.{}", info.path), info);
-        add(format!("adamw.v.{}", info.path), info);
+        entries.push((format!("adamw.m.{}", info.path), &info.shape));
+        entries.push((format!("adamw.v.{}", info.path), &info.shape));
     }
-    let mut bytes = serde_json::to_vec(&entries)?;
-    // The format wants the data aligned.
-    bytes.resize(bytes.len().next_multiple_of(8), b' ');
-    Ok(bytes)
-}
-
-fn write_values(file: &mut dyn Write, data: &TensorData) -> Result<()> {
-    let bytes: Vec<u8> = slice(data).iter().flat_map(|value| value.to_le_bytes()).collect();
-    Ok(file.write_all(&bytes)?)
+    let entries: Vec<(&str, &[usize])> = entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+    safetensors_file::header(serde_json::json!({ METADATA_KEY: header }), &entries)
 }
 
 /// A checkpoint that was opened and checked; tensors are read when asked for.
@@ -165,49 +162,27 @@ pub struct Checkpoint {
     /// Where its run stood.
     pub position: Position,
     updates: Option<BTreeMap<String, u64>>,
-    file: File,
-    metadata: Metadata,
-    data_begin: u64,
+    file: SafetensorsFile,
 }
 
 impl Checkpoint {
+    /// Whether a safetensors file is a checkpoint of this program, sound or not.
+    pub fn is_one(file: &SafetensorsFile) -> bool {
+        file.text(METADATA_KEY).is_some()
+    }
+
     /// Opens a checkpoint and checks everything but the values.
     ///
     /// # Errors
     /// If the file is missing, cut off, not safetensors, not one of this program's, or of a newer version.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
-        let mut file = File::open(path).with_context(|| format!("checkpoint {name}"))?;
-        let file_bytes = file.metadata().with_context(|| format!("checkpoint {name}"))?.len();
-        ensure!(
-            file_bytes >= 8,
-            "{name} is not a checkpoint: it has {file_bytes} bytes, fewer than the 8 of a header"
-        );
-        let mut length = [0; 8];
-        file.read_exact(&mut length).with_context(|| format!("checkpoint {name}"))?;
-        let header_bytes = u64::from_le_bytes(length);
-        ensure!(
-            header_bytes <= MAX_HEADER_BYTES.min(file_bytes - 8),
-            "{name} is not a checkpoint, or was cut off: its header claims {header_bytes} bytes, \
-             the file has {file_bytes}"
-        );
-        let mut header = vec![0; header_bytes as usize];
-        file.read_exact(&mut header).with_context(|| format!("checkpoint {name}"))?;
-        let metadata: Metadata = serde_json::from_slice(&header)
-            .map_err(|e| anyhow!("{name} is not a checkpoint: its safetensors header is broken: {e}"))?;
-        let data_begin = 8 + header_bytes;
-        let data_bytes =
-            metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
-        ensure!(
-            data_begin + data_bytes == file_bytes,
-            "{name} was cut off or extended: its header describes {} bytes, the file has {file_bytes}",
-            data_begin + data_bytes
-        );
-        let ours = metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-        let ours = ours.ok_or_else(|| {
+        let file =
+            SafetensorsFile::open(path).with_context(|| format!("checkpoint {name} cannot be read"))?;
+        let ours = file.text(METADATA_KEY).ok_or_else(|| {
             anyhow!(
                 "{name} is a safetensors file but not a checkpoint of this program: its metadata has no entry \
-                 `{METADATA_KEY}`"
+                 `{METADATA_KEY}`; `cvx-pretrain convert` makes one of published weights"
             )
         })?;
         let broken = |e| anyhow!("{name}: the metadata entry `{METADATA_KEY}` is broken: {e}");
@@ -220,14 +195,33 @@ impl Checkpoint {
         );
         let Header { version: _, description, position, updates } =
             serde_json::from_value(ours).map_err(broken)?;
-        for (entry, info) in metadata.tensors() {
+        for (entry, info) in file.tensors() {
             ensure!(
                 info.dtype == Dtype::F32,
                 "{name}: `{entry}` holds {:?}, checkpoints of this program hold F32",
                 info.dtype
             );
         }
-        Ok(Self { path: path.to_owned(), description, position, updates, file, metadata, data_begin })
+        Ok(Self { path: path.to_owned(), description, position, updates, file })
+    }
+
+    /// The parameters of its model, by path.
+    pub fn params(&self) -> Vec<ParamInfo> {
+        let of_model = |(entry, info): (String, &TensorInfo)| {
+            let path = entry.strip_prefix("model.")?.to_owned();
+            Some(ParamInfo { path, shape: info.shape.clone() })
+        };
+        let mut params: Vec<ParamInfo> = self.file.tensors().filter_map(of_model).collect();
+        params.sort_by(|a, b| a.path.cmp(&b.path));
+        params
+    }
+
+    /// The value of a parameter of its model.
+    ///
+    /// # Errors
+    /// If there is none, or one of its values is not finite.
+    pub fn param(&self, path: &str) -> Result<TensorData> {
+        self.read(&format!("model.{path}"))
     }
 
     /// Whether it holds an optimizer, so that a run can go on from it.
@@ -264,9 +258,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If names or shapes differ (all are compared before the first value is read), and on a value that is not finite.
-    pub fn load_model<M: Module>(&mut self, model: M) -> Result<M> {
+    pub fn load_model<M: Module>(&self, model: M) -> Result<M> {
         self.compare(&params::list(&model))?;
-        params::replace_each(model, &mut |path, _| self.read(&format!("model.{path}")))
+        params::replace_each(model, &mut |path, _| self.param(path).map(Some))
     }
 
     /// Replaces the optimizer's state by the file's.
@@ -274,7 +268,7 @@ impl Checkpoint {
     /// # Errors
     /// If the file has no optimizer, or its state does not fit the model's parameters.
     pub fn load_optimizer<M: Module>(
-        &mut self,
+        &self,
         optimizer: &mut AdamW,
         model: &M,
         device: &Device,
@@ -289,8 +283,8 @@ impl Checkpoint {
             let Some(updates) = updates.remove(&path) else {
                 continue;
             };
-            let mut values = |entry: String| -> Result<Values> {
-                let found = self.metadata.info(&entry).map(|info| info.shape.clone());
+            let values = |entry: String| -> Result<Values> {
+                let found = self.file.info(&entry).map(|info| info.shape.clone());
                 ensure!(
                     found.as_ref() == Some(&shape),
                     "{name}: `{entry}` has shape {found:?}, the parameter has {shape:?}"
@@ -310,8 +304,8 @@ impl Checkpoint {
     /// Lists what differs between the file's model and `params`, if anything.
     fn compare(&self, params: &[ParamInfo]) -> Result<()> {
         let mut differing = Vec::new();
-        let mut unexpected = self.metadata.tensors();
-        unexpected.retain(|entry, _| entry.starts_with("model."));
+        let of_model = self.file.tensors().filter(|(entry, _)| entry.starts_with("model."));
+        let mut unexpected: BTreeMap<String, &TensorInfo> = of_model.collect();
         for ParamInfo { path, shape } in params {
             match unexpected.remove(&format!("model.{path}")) {
                 None => differing.push(format!("`{path}` {shape:?} is missing")),
@@ -321,8 +315,6 @@ impl Checkpoint {
                 Some(_) => {}
             }
         }
-        let mut unexpected: Vec<_> = unexpected.into_iter().collect();
-        unexpected.sort_by(|(a, _), (b, _)| a.cmp(b));
         // Of those that either of the two has.
         let parameters = params.len() + unexpected.len();
         for (entry, info) in unexpected {
@@ -344,25 +336,19 @@ impl Checkpoint {
         );
     }
 
-    fn read(&mut self, entry: &str) -> Result<TensorData> {
-        let name = self.path.display();
-        let info = self.metadata.info(entry).ok_or_else(|| anyhow!("{name}: `{entry}` is missing"))?;
-        let (begin, end) = info.data_offsets;
-        let mut bytes = vec![0; end - begin];
-        self.file
-            .seek(SeekFrom::Start(self.data_begin + begin as u64))
-            .and_then(|_| self.file.read_exact(&mut bytes))
-            .with_context(|| format!("{name}: `{entry}`"))?;
-        let (values, _) = bytes.as_chunks::<4>();
-        let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    fn read(&self, entry: &str) -> Result<TensorData> {
+        let bytes = self.file.bytes(entry)?;
+        let shape = self.file.info(entry).map(|info| info.shape.clone()).unwrap_or_default();
+        let values = f32_values(bytes, FloatType::F32);
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             bail!(
-                "{name}: `{entry}` holds {} at value {index} of {}; checkpoints hold finite values, so this one is \
+                "{}: `{entry}` holds {} at value {index} of {}; checkpoints hold finite values, so this one is \
                  damaged",
+                self.path.display(),
                 values[index],
                 values.len()
             );
         }
-        Ok(TensorData::new(values, info.shape.clone()))
+        Ok(TensorData::new(values, shape))
     }
 }

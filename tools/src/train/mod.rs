@@ -1,7 +1,7 @@
 //! The training engine, the same for every task: optimizer, schedule, checkpoints, and what a run leaves behind.
 
 pub mod params;
-mod values;
+pub(crate) mod values;
 
 pub mod groups;
 pub mod schedule;

@@ -40,9 +40,10 @@ pub fn read_each<M: Module>(module: &M, read: &mut dyn FnMut(&str, TensorData) -
     visitor.outcome
 }
 
-/// Replaces each float parameter by what `value` returns for its path and shape.
+/// Replaces each float parameter by what `value` returns for its path and shape; one it returns nothing for stays.
 ///
-/// Everything else of a parameter stays: its device, whether it receives gradients, its checkpointing.
+/// Everything else of a parameter stays: its device, whether it receives gradients, its checkpointing. One that was
+/// not initialised yet never is: its first values are these.
 ///
 /// # Errors
 /// The first error of `value`. The module is then lost, so validate before.
@@ -51,7 +52,7 @@ pub fn read_each<M: Module>(module: &M, read: &mut dyn FnMut(&str, TensorData) -
 /// If a value has another shape than its parameter.
 pub fn replace_each<M: Module>(
     module: M,
-    value: &mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+    value: &mut dyn FnMut(&str, &[usize]) -> Result<Option<TensorData>>,
 ) -> Result<M> {
     let mut mapper = Replacer { path: Path::default(), value, outcome: Ok(()) };
     let module = module.map(&mut mapper);
@@ -148,7 +149,7 @@ impl ModuleVisitor for Reader<'_> {
 
 struct Replacer<'a> {
     path: Path,
-    value: &'a mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+    value: &'a mut dyn FnMut(&str, &[usize]) -> Result<Option<TensorData>>,
     outcome: Result<()>,
 }
 
@@ -167,13 +168,18 @@ impl ModuleMapper for Replacer<'_> {
         }
         let shape = param.lazy_shape().to_vec();
         let data = match (self.value)(&self.path.joined(), &shape) {
-            Ok(data) => data,
+            Ok(Some(data)) => data,
+            Ok(None) => return param,
             Err(error) => {
                 self.outcome = Err(error);
                 return param;
             }
         };
         assert_eq!(data.shape().to_vec(), shape, "{}", self.path.joined());
+        if !param.is_initialized() {
+            let (id, device) = (param.id, param.lazy_device());
+            return param.transform_for_load(Tensor::from_data(data, &device), id);
+        }
         let (id, old, mapper) = param.consume();
         let context = Context::of(&old);
         let plain = Tensor::from_data(data, &context.device);

@@ -120,7 +120,7 @@ impl<M: Module> Trainer<M> {
         ensure!(parts.config.accumulation > 0, "accumulation is 0; possible: 1 and above");
         let last = parts.run.last_checkpoint();
         let (model, mut position) = if parts.run.start() == Start::Resume && last.exists() {
-            let mut checkpoint = Checkpoint::open(&last)?;
+            let checkpoint = Checkpoint::open(&last)?;
             checkpoint.expect_description(&parts.description)?;
             let model = checkpoint.load_model(model)?;
             checkpoint.load_optimizer(&mut parts.optimizer, &model, &device)?;

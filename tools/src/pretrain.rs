@@ -1,0 +1,84 @@
+//! `cvx-pretrain`: weights before a network stands on them. So far: converting them.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::det::Streams;
+use crate::exit::{self, Exit};
+use crate::weights::export::{self, Form};
+use crate::weights::model::{Model, Part};
+
+/// Convert weights of ConvNeXt between cvx and the libraries that others use.
+///
+/// Exit codes: 0 done, 2 bad input.
+#[derive(Debug, Parser)]
+#[command(name = "cvx-pretrain", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Convert weights, published or from here, to a checkpoint or to the names of others
+    Convert(ConvertArgs),
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Clone, Args)]
+pub struct ConvertArgs {
+    /// Weights of a ConvNeXt: official, timm, transformers, torchvision, OpenMMLab or detectron2 (.pth, .pt, .bin,
+    /// .safetensors, or a folder as saved for a hub), or a checkpoint of cvx
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, safetensors
+    #[arg(value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value = "cvx")]
+    pub to: Form,
+    /// Which weights to take of a PyTorch file that holds several, such as `model_ema`
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Leave out what stands on the backbone
+    #[arg(long)]
+    pub backbone_only: bool,
+}
+
+/// The program `cvx-pretrain`.
+pub fn main() -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+}
+
+/// Parses `args` (the program's name first) and runs the command they name.
+pub fn run<I, T>(args: I, mut streams: Streams<'_>) -> Exit
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    match exit::parse::<Cli, I, T>(args, &mut streams) {
+        Ok(cli) => {
+            let Command::Convert(args) = &cli.command;
+            exit::conclude(convert(args, &mut streams), streams.err)
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// Reads one tensor at a time, and writes it under its new name.
+pub fn convert(args: &ConvertArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let part = if args.backbone_only { Part::Backbone } else { Part::Whole };
+    let (model, mut remarks) = Model::open(&args.input, args.key.as_deref(), part)?;
+    remarks.extend(export::write(&model, args.to, &args.input.display().to_string(), &args.output)?);
+    remarks.iter().try_for_each(|remark| writeln!(streams.out, "{remark}"))?;
+    writeln!(streams.out, "{} parameters -> {}", model.params.len(), args.output.display())?;
+    Ok(Exit::Done)
+}

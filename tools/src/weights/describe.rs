@@ -1,0 +1,136 @@
+//! What published weights are of: the architecture and the preprocessing that a checkpoint of ours says, from shapes,
+//! from what the file tells, and from what its repository does everywhere.
+
+use anyhow::{Result, anyhow, bail, ensure};
+use cvx_backbone::{NameScheme, Variant};
+use serde_json::{Value, json};
+
+use super::model::{Architecture, BackboneAlone, Maps, Part};
+use super::published::{DetectorNames, Published, Top};
+use crate::recipe::{self, Backbone, BoxRegression, CustomBackbone, Head, Init, Input, Version};
+use crate::{classify, det};
+
+mod detector;
+
+/// What builds a network, and how images become its input.
+pub(super) struct Described {
+    pub(super) architecture: Architecture,
+    pub(super) classes: Vec<String>,
+    pub(super) preprocessing: Value,
+    /// What a person should know of how it was found out, a line each.
+    pub(super) remarks: Vec<String>,
+}
+
+/// The network that a file's weights are of.
+///
+/// # Errors
+/// If this program has no such network.
+pub(super) fn describe(published: &Published, part: Part) -> Result<Described> {
+    let path = published.source.path.display();
+    match (published.top, part) {
+        (Top::Other(what), Part::Whole) => bail!(
+            "{path}: its backbone can be used, but what stands on it is {what}; `--backbone-only` takes the backbone \
+             alone"
+        ),
+        (Top::Classifier { num_classes }, Part::Whole) => classifier(published, num_classes),
+        (Top::MaskRcnn(names), Part::Whole) => detector::describe(published, names),
+        _ => backbone(published),
+    }
+}
+
+fn backbone(published: &Published) -> Result<Described> {
+    let maps = if published.has_output_norms() { Maps::Normalised } else { Maps::Raw };
+    let (preprocessing, remarks) = image_preprocessing(published);
+    Ok(Described {
+        architecture: Architecture::Backbone(BackboneAlone { model: model(published)?, maps }),
+        classes: Vec::new(),
+        preprocessing: serde_json::to_value(preprocessing)?,
+        remarks,
+    })
+}
+
+fn classifier(published: &Published, num_classes: usize) -> Result<Described> {
+    let (preprocessing, mut remarks) = image_preprocessing(published);
+    let classes = classes(published, num_classes, &mut remarks)?;
+    let classifier = classify::Head { num_classes };
+    Ok(Described {
+        architecture: Architecture::Classifier(classify::Architecture { model: model(published)?, classifier }),
+        classes,
+        preprocessing: serde_json::to_value(preprocessing)?,
+        remarks,
+    })
+}
+
+/// The names that the file tells, or numbers.
+fn classes(published: &Published, num_classes: usize, remarks: &mut Vec<String>) -> Result<Vec<String>> {
+    let told = published.source.told.classes.clone();
+    if let Some(names) = &told {
+        ensure!(
+            num_classes == 0 || names.len() == num_classes,
+            "{}: names {} classes, but has weights for {num_classes}",
+            published.source.path.display(),
+            names.len()
+        );
+    } else if num_classes > 0 {
+        remarks.push("the file does not name its classes: they are called by their numbers, from 0".to_owned());
+    }
+    let names = told.filter(|_| num_classes > 0);
+    Ok(names.unwrap_or_else(|| (0..num_classes).map(|class| class.to_string()).collect()))
+}
+
+/// The recipe's entry for the backbone: a published size, or one's own.
+pub(super) fn model(published: &Published) -> Result<recipe::Model> {
+    let Published { version, depths, dims, .. } = published;
+    let is_v2 = *version == Version::V2;
+    let named = Variant::ALL.into_iter().find(|size| {
+        size.is_v2() == is_v2 && size.depths() == *depths && size.dims() == *dims
+    });
+    let backbone = match named {
+        // Recipes call the sizes as the library does.
+        Some(size) => serde_json::from_value(json!(size.name()))?,
+        None => Backbone::Custom(CustomBackbone { version: *version, depths: *depths, dims: *dims }),
+    };
+    Ok(recipe::Model {
+        backbone,
+        drop_path_rate: 0.0,
+        // ConvNeXt's own; the weights replace it.
+        layer_scale_init: (!is_v2).then_some(1e-6),
+        init: Init::Random,
+    })
+}
+
+/// How a classifier of this repository sees images: what the file tells, and else what everyone does.
+fn image_preprocessing(published: &Published) -> (classify::Preprocessing, Vec<String>) {
+    let told = &published.source.told.image;
+    let mut remarks = Vec::new();
+    if published.source.told.exported.is_none() && (told.mean.is_none() || told.size.is_none()) {
+        remarks.push(
+            "the file does not say how images were prepared: taken is what ConvNeXt's repositories do, with ImageNet's \
+             mean and deviation"
+                .to_owned(),
+        );
+    }
+    if let Some((_, exported)) = &published.source.told.exported
+        && let Ok(preprocessing) = serde_json::from_value(exported.clone())
+    {
+        return (preprocessing, remarks);
+    }
+    let size = told.size.or_else(|| size_in_name(published)).unwrap_or(224);
+    let official = classify::Preprocessing::official(size);
+    let preprocessing = classify::Preprocessing {
+        mean: told.mean.unwrap_or(official.mean),
+        std: told.std.unwrap_or(official.std),
+        size,
+        crop_pct: told.crop_pct.unwrap_or(official.crop_pct),
+        interpolation: told.interpolation.unwrap_or(official.interpolation),
+    };
+    (preprocessing, remarks)
+}
+
+/// The official files say it in their names: `convnextv2_base_22k_384_ema.pt`.
+fn size_in_name(published: &Published) -> Option<u32> {
+    let name = published.source.path.file_stem()?.to_string_lossy().into_owned();
+    let is_official = published.scheme == NameScheme::Official && name.starts_with("convnext");
+    let sizes = name.split('_').filter(|part| part.len() == 3).filter_map(|part| part.parse().ok());
+    sizes.filter(|size| is_official && size % 32 == 0).last()
+}

@@ -1,0 +1,279 @@
+//! Mask R-CNN from a published file: widths from its shapes, thresholds and pixels from its configuration, and else
+//! what mmdet's `mask-rcnn_r50_fpn.py` says.
+
+use super::*;
+use crate::recipe::{MaskRcnn, Nms, Roi, Rpn, Test};
+use crate::weights::python_config::Node;
+
+/// mmdet's resized images, and ours: the shorter and the longer side, input pixels.
+const SIDES: [u32; 2] = [800, 1333];
+
+pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<Described> {
+    if let Some((architecture, preprocessing)) = &published.source.told.exported {
+        let architecture = Architecture::from_json(architecture)?;
+        let classes = published.source.told.classes.clone().unwrap_or_default();
+        return Ok(Described { architecture, classes, preprocessing: preprocessing.clone(), remarks: Vec::new() });
+    }
+    let nothing = Node::Dict(Vec::new());
+    let config = published.source.told.config.as_ref().unwrap_or(&nothing);
+    if let Some(what) = beyond_us(config) {
+        bail!("{}: its configuration has {what}, which this program's Mask R-CNN has not", published.source.path.display());
+    }
+    let mut remarks = Vec::new();
+    if names == DetectorNames::Detectron2 {
+        remarks.push(
+            "detectron2 keeps thresholds and the normalisation of images outside the file: taken are mmdet's, with \
+             ImageNet's mean and deviation, red first"
+                .to_owned(),
+        );
+        remarks.push("detectron2 narrows boxes without a limit, here the limit is a factor of 62.5".to_owned());
+    } else if config == &nothing {
+        remarks.push(
+            "the file has no configuration: thresholds and the preparation of images are those of mmdet's \
+             mask-rcnn_r50_fpn.py"
+                .to_owned(),
+        );
+    }
+    let head = head(published, config)?;
+    let classes = classes(published, head.num_classes, &mut remarks)?;
+    let preprocessing = preprocessing(published, config);
+    let architecture = det::Architecture { model: model(published)?, head: Head::MaskRcnn(head) };
+    Ok(Described {
+        architecture: Architecture::Detector(architecture),
+        classes,
+        preprocessing: serde_json::to_value(preprocessing)?,
+        remarks,
+    })
+}
+
+/// The sides of a parameter of the heads, in the file's layout.
+fn shape<const AXES: usize>(published: &Published, ours: &str) -> Result<[usize; AXES]> {
+    let name = published.name(&format!("heads.{ours}")).unwrap_or_default();
+    let found = published.source.shape(&name);
+    let shape = found.and_then(|shape| <[usize; AXES]>::try_from(shape).ok());
+    shape.ok_or_else(|| {
+        let path = published.source.path.display();
+        anyhow!("{path}: `{name}` is {found:?}, expected {AXES} axes")
+    })
+}
+
+fn head(published: &Published, config: &Node) -> Result<MaskRcnn> {
+    let layers = |list: &str, end: &str| {
+        let exists = |index: &usize| {
+            let name = published.name(&format!("heads.{list}.{index}{end}"));
+            name.is_some_and(|name| published.source.shape(&name).is_some())
+        };
+        (0..64).take_while(exists).count()
+    };
+    let [fpn_channels] = shape(published, "neck.lateral_convs.0.conv.bias")?;
+    let [fc_channels] = shape(published, "bbox_head.shared_fcs.0.bias")?;
+    let [mask_channels] = shape(published, "mask_head.convs.0.conv.bias")?;
+    let [scores] = shape(published, "bbox_head.fc_cls.bias")?;
+    let [deltas] = shape(published, "bbox_head.fc_reg.bias")?;
+    let [per_cell] = shape(published, "rpn_head.rpn_cls.bias")?;
+    let num_classes = scores.saturating_sub(1);
+    let box_regression = match deltas {
+        4 if num_classes != 1 || config.bool("model.roi_head.bbox_head.reg_class_agnostic") == Some(true) => {
+            BoxRegression::ClassAgnostic
+        }
+        _ => BoxRegression::ClassSpecific,
+    };
+    let rpn = rpn(config);
+    ensure!(
+        rpn.anchor_scales.len() * rpn.anchor_ratios.len() == per_cell && num_classes > 0,
+        "{}: has {per_cell} anchors a cell and {num_classes} classes, but the scales {:?} and the ratios {:?}",
+        published.source.path.display(),
+        rpn.anchor_scales,
+        rpn.anchor_ratios
+    );
+    Ok(MaskRcnn {
+        num_classes,
+        fpn_channels,
+        num_fcs: layers("bbox_head.shared_fcs", ".bias"),
+        fc_channels,
+        num_mask_convs: layers("mask_head.convs", ".conv.bias"),
+        mask_channels,
+        box_regression,
+        rpn,
+        roi: roi(config),
+        test: test(config),
+    })
+}
+
+fn count(config: &Node, path: &str, usual: usize) -> usize {
+    config.number(path).map_or(usual, |number| number as usize)
+}
+
+fn fraction(config: &Node, path: &str, usual: f32) -> f32 {
+    config.number(path).map_or(usual, |number| number as f32)
+}
+
+/// The least IoU of an assigner's low-quality matches; absent where it makes none.
+fn low_quality(config: &Node, assigner: &str, usual: f32) -> Option<f32> {
+    let is_on = config.bool(&format!("{assigner}.match_low_quality")).unwrap_or(true);
+    is_on.then(|| fraction(config, &format!("{assigner}.min_pos_iou"), usual))
+}
+
+fn rpn(config: &Node) -> Rpn {
+    let list = |path: &str, usual: &[f32]| {
+        let numbers = config.numbers(path).map(|list| list.iter().map(|&number| number as f32).collect());
+        numbers.unwrap_or_else(|| usual.to_vec())
+    };
+    let anchors = "model.rpn_head.anchor_generator";
+    let (train, propose, test) = ("model.train_cfg.rpn", "model.train_cfg.rpn_proposal", "model.test_cfg.rpn");
+    let assigner = format!("{train}.assigner");
+    Rpn {
+        anchor_scales: list(&format!("{anchors}.scales"), &[8.0]),
+        anchor_ratios: list(&format!("{anchors}.ratios"), &[0.5, 1.0, 2.0]),
+        samples_per_image: count(config, &format!("{train}.sampler.num"), 256),
+        positive_fraction: config.number(&format!("{train}.sampler.pos_fraction")).unwrap_or(0.5),
+        positive_iou: fraction(config, &format!("{assigner}.pos_iou_thr"), 0.7),
+        negative_iou: fraction(config, &format!("{assigner}.neg_iou_thr"), 0.3),
+        low_quality_iou: low_quality(config, &assigner, 0.3),
+        train_pre_nms_per_level: count(config, &format!("{propose}.nms_pre"), 2000),
+        train_proposals_per_image: count(config, &format!("{propose}.max_per_img"), 1000),
+        test_pre_nms_per_level: count(config, &format!("{test}.nms_pre"), 1000),
+        test_proposals_per_image: count(config, &format!("{test}.max_per_img"), 1000),
+        nms_iou: fraction(config, &format!("{test}.nms.iou_threshold"), 0.7),
+    }
+}
+
+fn roi(config: &Node) -> Roi {
+    let train = "model.train_cfg.rcnn";
+    let assigner = format!("{train}.assigner");
+    Roi {
+        samples_per_image: count(config, &format!("{train}.sampler.num"), 512),
+        positive_fraction: config.number(&format!("{train}.sampler.pos_fraction")).unwrap_or(0.25),
+        positive_iou: fraction(config, &format!("{assigner}.pos_iou_thr"), 0.5),
+        negative_iou: fraction(config, &format!("{assigner}.neg_iou_thr"), 0.5),
+        low_quality_iou: low_quality(config, &assigner, 0.5),
+    }
+}
+
+fn test(config: &Node) -> Test {
+    let test = "model.test_cfg.rcnn";
+    let nms = |entry: &str, usual| fraction(config, &format!("{test}.nms.{entry}"), usual);
+    let (iou, min_score) = (nms("iou_threshold", nms("iou_thr", 0.5)), nms("min_score", 0.001));
+    Test {
+        score_threshold: fraction(config, &format!("{test}.score_thr"), 0.05),
+        nms: match (config.text(&format!("{test}.nms.type")), config.text(&format!("{test}.nms.method"))) {
+            (Some("soft_nms"), Some("gaussian")) => Nms::SoftGaussian { sigma: nms("sigma", 0.5), min_score },
+            (Some("soft_nms"), _) => Nms::SoftLinear { iou, min_score },
+            _ => Nms::Hard { iou },
+        },
+        detections_per_image: count(config, &format!("{test}.max_per_img"), 100),
+        mask_threshold: fraction(config, &format!("{test}.mask_thr_binary"), 0.5),
+    }
+}
+
+fn preprocessing(published: &Published, config: &Node) -> det::Preprocessing {
+    let told = &published.source.told.image;
+    let usual = classify::Preprocessing::official(224);
+    let pad = ["data_preprocessor", "model.data_preprocessor"]
+        .iter()
+        .find_map(|place| config.number(&format!("{place}.pad_size_divisor")));
+    let [short_side, long_side] = resized_sides(config).unwrap_or(SIDES);
+    det::Preprocessing {
+        input: Input {
+            mean: told.mean.unwrap_or(usual.mean),
+            std: told.std.unwrap_or(usual.std),
+            pad_multiple: pad.map_or(32, |pad| (pad as usize).next_multiple_of(32).max(32)),
+        },
+        short_side,
+        long_side,
+    }
+}
+
+/// The sides that test images are resized to, of mmdet 3 and 2.
+fn resized_sides(config: &Node) -> Option<[u32; 2]> {
+    let steps = |path: &str| config.at(path).map_or(&[][..], Node::items);
+    let pipelines = ["test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline"];
+    let scale = pipelines.iter().flat_map(|path| steps(path)).find_map(|step| {
+        (step.text("type") == Some("Resize")).then(|| step.numbers("scale")).flatten().or(step.numbers("img_scale"))
+    })?;
+    let sides: [f64; 2] = scale.try_into().ok()?;
+    let sides = sides.map(|side| side as u32);
+    Some([sides[0].min(sides[1]), sides[0].max(sides[1])])
+}
+
+/// The first entry of a configuration that our Mask R-CNN cannot do.
+fn beyond_us(config: &Node) -> Option<String> {
+    let texts = [
+        ("model.roi_head.type", "StandardRoIHead"),
+        ("model.roi_head.bbox_roi_extractor.roi_layer.type", "RoIAlign"),
+        ("model.roi_head.mask_roi_extractor.roi_layer.type", "RoIAlign"),
+        ("model.rpn_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
+        ("model.roi_head.bbox_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
+    ];
+    let numbers = [
+        ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 7.0),
+        ("model.roi_head.mask_roi_extractor.roi_layer.output_size", 14.0),
+        ("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0.0),
+        ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 0.0),
+    ];
+    let lists = [
+        ("model.rpn_head.anchor_generator.strides", vec![4.0, 8.0, 16.0, 32.0, 64.0]),
+        ("model.rpn_head.bbox_coder.target_stds", vec![1.0; 4]),
+        ("model.roi_head.bbox_head.bbox_coder.target_stds", vec![0.1, 0.1, 0.2, 0.2]),
+    ];
+    let bools = [
+        ("model.data_preprocessor.bgr_to_rgb", true),
+        ("data_preprocessor.bgr_to_rgb", true),
+        ("img_norm_cfg.to_rgb", true),
+        ("model.rpn_head.loss_cls.use_sigmoid", true),
+        ("model.roi_head.bbox_head.loss_cls.use_sigmoid", false),
+    ];
+    let text = texts.iter().find_map(|&(path, usual)| {
+        let found = config.text(path).filter(|found| *found != usual)?;
+        Some(format!("`{path}` = '{found}'"))
+    });
+    let number = || {
+        numbers.iter().find_map(|&(path, usual)| {
+            let found = config.number(path).filter(|found| *found != usual)?;
+            Some(format!("`{path}` = {found}"))
+        })
+    };
+    let list = || {
+        lists.iter().find_map(|(path, usual)| {
+            let found = config.numbers(path).filter(|found| found != usual)?;
+            Some(format!("`{path}` = {found:?}"))
+        })
+    };
+    let bool = || {
+        bools.iter().find_map(|&(path, usual)| {
+            let found = config.bool(path).filter(|found| *found != usual)?;
+            Some(format!("`{path}` = {}", if found { "True" } else { "False" }))
+        })
+    };
+    text.or_else(number).or_else(list).or_else(bool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_those_of_the_configuration() {
+        let config = Node::parse(
+            "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.1, nms=dict(type='soft_nms', iou_threshold=0.6), \
+             max_per_img=50), rpn=dict(nms_pre=500)), train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))))\n\
+             data = dict(test=dict(pipeline=[dict(type='MultiScaleFlipAug', x=1), dict(type='Resize', \
+             img_scale=(1000, 600))]))\n",
+        );
+        let Test { score_threshold, nms, detections_per_image, mask_threshold } = test(&config);
+        assert_eq!((score_threshold, detections_per_image, mask_threshold), (0.1, 50, 0.5));
+        assert_eq!(nms, Nms::SoftLinear { iou: 0.6, min_score: 0.001 });
+        assert_eq!(rpn(&config).test_pre_nms_per_level, 500);
+        assert_eq!(roi(&config).low_quality_iou, None);
+        assert_eq!(resized_sides(&config), Some([600, 1000]));
+    }
+
+    #[test]
+    fn what_our_network_cannot_do_is_named() {
+        let config = Node::parse("model = dict(roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2))))");
+        let expected = "`model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio` = 2";
+        assert_eq!(beyond_us(&config).as_deref(), Some(expected));
+        let config = Node::parse("model = dict(data_preprocessor=dict(bgr_to_rgb=False))");
+        assert_eq!(beyond_us(&config).as_deref(), Some("`model.data_preprocessor.bgr_to_rgb` = False"));
+    }
+}

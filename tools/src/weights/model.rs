@@ -1,0 +1,221 @@
+//! Any model by our names: a checkpoint of this program, or published weights.
+//!
+//! Nothing here holds more than one tensor at a time, so that a model of any size can be converted.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use burn::module::Module;
+use burn::prelude::*;
+use cvx_backbone::ConvNext;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::describe;
+use super::fit::Fit;
+use super::published::Published;
+use super::source;
+use crate::train::checkpoint::{Checkpoint, Description};
+use crate::train::params::{self, ParamInfo};
+use crate::{classify, det, recipe};
+
+/// What builds a network; the JSON of a checkpoint tells by its keys which of these it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Architecture {
+    /// A backbone alone.
+    Backbone(BackboneAlone),
+    /// A classifier, or what only gives features.
+    Classifier(classify::Architecture),
+    /// Mask R-CNN.
+    Detector(det::Architecture),
+}
+
+/// What builds a backbone that nothing stands on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneAlone {
+    /// The backbone.
+    pub model: recipe::Model,
+    /// What it returns.
+    pub maps: Maps,
+}
+
+/// What a backbone returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Maps {
+    /// The stages' outputs as they are.
+    Raw,
+    /// Each through a norm of its own.
+    Normalised,
+}
+
+/// A backbone under the path it has in every model.
+#[derive(Module, Debug)]
+pub struct Alone {
+    /// Images in, four feature maps out.
+    pub backbone: ConvNext,
+}
+
+impl Architecture {
+    /// Reads what a checkpoint says.
+    ///
+    /// # Errors
+    /// If it is of no architecture that this program knows.
+    pub fn from_json(json: &Value) -> Result<Self> {
+        let value = json.clone();
+        Ok(if json.get("maps").is_some() {
+            Self::Backbone(serde_json::from_value(value)?)
+        } else if json.get("classifier").is_some() {
+            Self::Classifier(serde_json::from_value(value)?)
+        } else {
+            Self::Detector(serde_json::from_value(value)?)
+        })
+    }
+
+    /// What a checkpoint is told.
+    ///
+    /// # Errors
+    /// Never: all of it can be written.
+    pub fn to_json(&self) -> Result<Value> {
+        Ok(match self {
+            Self::Backbone(architecture) => serde_json::to_value(architecture)?,
+            Self::Classifier(architecture) => serde_json::to_value(architecture)?,
+            Self::Detector(architecture) => serde_json::to_value(architecture)?,
+        })
+    }
+
+    /// The backbone.
+    pub fn model(&self) -> &recipe::Model {
+        match self {
+            Self::Backbone(BackboneAlone { model, .. }) => model,
+            Self::Classifier(classify::Architecture { model, .. }) => model,
+            Self::Detector(det::Architecture { model, .. }) => model,
+        }
+    }
+
+    /// Paths and shapes of all parameters, none of which is drawn for that.
+    pub fn params(&self) -> Vec<ParamInfo> {
+        let device = Device::flex();
+        match self {
+            Self::Backbone(BackboneAlone { model, maps }) => {
+                let config = model.config().with_output_norms(*maps == Maps::Normalised);
+                params::list(&Alone { backbone: config.init(&device) })
+            }
+            Self::Classifier(architecture) => params::list(&architecture.init(&device)),
+            Self::Detector(architecture) => params::list(&architecture.init(&device)),
+        }
+    }
+}
+
+/// A model whose values are read when asked for.
+pub struct Model {
+    /// What builds it.
+    pub architecture: Architecture,
+    /// Names of its classes, by index; none of a backbone alone.
+    pub classes: Vec<String>,
+    /// How images become its input; its form depends on the architecture.
+    pub preprocessing: Value,
+    /// Its parameters.
+    pub params: Vec<ParamInfo>,
+    values: Values,
+}
+
+enum Values {
+    Checkpoint(Checkpoint),
+    Published(Box<Published>, Fit),
+}
+
+/// Which part of a file is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Its backbone, without what stands on it.
+    Backbone,
+}
+
+impl Model {
+    /// Opens a checkpoint of this program, or published weights, and says what a person should know of them.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not recognised, or does not fit the network it seems to be of.
+    pub fn open(path: &Path, key: Option<&str>, part: Part) -> Result<(Self, Vec<String>)> {
+        if source::is_checkpoint(path)? {
+            ensure!(key.is_none(), "{}: a checkpoint has one set of weights, and no `--key`", path.display());
+            return Self::from_checkpoint(Checkpoint::open(path)?, part);
+        }
+        Self::from_published(Published::open(path, key)?, part)
+    }
+
+    fn from_checkpoint(checkpoint: Checkpoint, part: Part) -> Result<(Self, Vec<String>)> {
+        let name = checkpoint.path.display().to_string();
+        let Description { architecture, classes, preprocessing, recipe: _ } = checkpoint.description.clone();
+        let unknown = || format!("{name}: a checkpoint of a network that this program does not know");
+        let mut architecture = Architecture::from_json(&architecture).with_context(unknown)?;
+        let mut model_classes = classes;
+        let mut remarks = Vec::new();
+        if part == Part::Backbone {
+            remarks.push("left out: what stands on the backbone".to_owned());
+            let maps = match &architecture {
+                Architecture::Backbone(BackboneAlone { maps, .. }) => *maps,
+                Architecture::Classifier(_) => Maps::Raw,
+                Architecture::Detector(_) => Maps::Normalised,
+            };
+            architecture = Architecture::Backbone(BackboneAlone { model: architecture.model().clone(), maps });
+            model_classes = Vec::new();
+        }
+        let params = architecture.params();
+        let theirs = checkpoint.params();
+        let wanted = |param: &&ParamInfo| part == Part::Whole || param.path.starts_with("backbone.");
+        let mut sorted = params.clone();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path));
+        ensure!(
+            theirs.iter().filter(wanted).eq(&sorted),
+            "{name} is damaged: its parameters are not those of the architecture it names"
+        );
+        let values = Values::Checkpoint(checkpoint);
+        Ok((Self { architecture, classes: model_classes, preprocessing, params, values }, remarks))
+    }
+
+    fn from_published(published: Published, part: Part) -> Result<(Self, Vec<String>)> {
+        let described = describe::describe(&published, part)?;
+        let params = described.architecture.params();
+        let fit = Fit::of(&published, &params);
+        let mut remarks = fit.remarks(&published, params.len());
+        remarks.extend(described.remarks);
+        if let Some(problems) = fit.problems() {
+            bail!(
+                "{} is damaged or of a network that this program does not know: {published}\n{problems}",
+                published.source.path.display()
+            );
+        }
+        Ok((
+            Self {
+                architecture: described.architecture,
+                classes: described.classes,
+                preprocessing: described.preprocessing,
+                params,
+                values: Values::Published(Box::new(published), fit),
+            },
+            remarks,
+        ))
+    }
+
+    /// The value of one of the parameters.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds a value that is not finite.
+    pub fn read(&self, param: &ParamInfo) -> Result<TensorData> {
+        let ParamInfo { path, shape } = param;
+        match &self.values {
+            Values::Checkpoint(checkpoint) => checkpoint.param(path),
+            Values::Published(published, fit) => Ok(match fit.value(published, path, shape)? {
+                Some(data) => data,
+                // Norms of maps that the file does not return: as if there were none but for the division.
+                None if path.ends_with(".weight") => TensorData::ones::<f32, _>(shape.clone()),
+                None => TensorData::zeros::<f32, _>(shape.clone()),
+            }),
+        }
+    }
+}

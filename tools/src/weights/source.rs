@@ -1,0 +1,191 @@
+//! A file of weights from anywhere, opened by what it is and not by what it is called: tensors by name, read when
+//! asked for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use safetensors::Dtype;
+
+use super::beside::Told;
+use super::floats::{FloatType, f32_values};
+use super::pickled;
+use super::safetensors_file::SafetensorsFile;
+use crate::train::checkpoint::Checkpoint;
+
+/// What a folder of transformers or timm calls its weights, in the order in which they are looked for.
+const NAMES_IN_FOLDER: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// Tensors by name, and what the file says of them.
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What it, or a file beside it, says of classes, preprocessing and architecture.
+    pub told: Told,
+    tensors: BTreeMap<String, Entry>,
+    safetensors: Option<SafetensorsFile>,
+    file_bytes: u64,
+}
+
+/// One tensor.
+struct Entry {
+    shape: Vec<usize>,
+    /// Nothing for whole numbers, which no parameter is.
+    floats: Option<FloatType>,
+    /// How it is read from a pickled file.
+    pickled: Option<pytorch_reader::Tensor>,
+}
+
+impl Source {
+    /// Opens a file, or the weights of a folder as transformers and timm save them. Of a pickled file with several
+    /// sets of weights, `key` chooses one (`model_ema`).
+    ///
+    /// # Errors
+    /// If it is missing, or neither safetensors nor a PyTorch file, or damaged, or calls what no weights need.
+    pub fn open(path: &Path, key: Option<&str>) -> Result<Self> {
+        let path = weights_file(path)?;
+        let name = path.display();
+        let mut file = File::open(&path).with_context(|| name.to_string())?;
+        let file_bytes = file.metadata().with_context(|| name.to_string())?.len();
+        let mut begin = Vec::new();
+        file.by_ref().take(512).read_to_end(&mut begin).with_context(|| name.to_string())?;
+        refuse_what_is_no_model(&path, &begin)?;
+
+        let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
+        if is_named_so || looks_like_safetensors(&begin, file_bytes) {
+            ensure!(key.is_none(), "{name}: a safetensors file has one set of weights, and no `--key`");
+            return Self::from_safetensors(SafetensorsFile::open(&path)?, file_bytes);
+        }
+        let pickled::Pickled { tensors, told } = pickled::open(&path, key)?;
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        let told = told.with_files_beside(&path)?;
+        Ok(Self { path, told, tensors, safetensors: None, file_bytes })
+    }
+
+    /// The tensors of a safetensors file.
+    ///
+    /// # Errors
+    /// If a configuration beside it cannot be read.
+    fn from_safetensors(file: SafetensorsFile, file_bytes: u64) -> Result<Self> {
+        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let floats = match info.dtype {
+                Dtype::F32 => Some(FloatType::F32),
+                Dtype::F16 => Some(FloatType::F16),
+                Dtype::BF16 => Some(FloatType::Bf16),
+                Dtype::F64 => Some(FloatType::F64),
+                _ => None,
+            };
+            (name, Entry { shape: info.shape.clone(), floats, pickled: None })
+        };
+        let tensors = file.tensors().map(entry).collect();
+        let path = file.path().to_owned();
+        let told = Told::of_safetensors(&file)?.with_files_beside(&path)?;
+        Ok(Self { path, told, tensors, safetensors: Some(file), file_bytes })
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, or nothing where there is none of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Whether a tensor holds whole numbers, such as a count of batches, and so is no parameter.
+    pub fn is_count(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|entry| entry.floats.is_none())
+    }
+
+    /// The values of a tensor, row-major.
+    ///
+    /// # Errors
+    /// If it is missing or damaged, holds no floats, or holds one that is not finite.
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let path = self.path.display();
+        let entry = self.tensors.get(name).ok_or_else(|| anyhow!("{path}: `{name}` is missing"))?;
+        let floats = entry.floats.ok_or_else(|| anyhow!("{path}: `{name}` holds no floats"))?;
+        let num_values = entry.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+        let num_bytes = num_values.and_then(|count| count.checked_mul(floats.size()));
+        let fits = num_bytes.is_some_and(|bytes| bytes as u64 <= self.file_bytes);
+        // A view of one number can claim any shape.
+        ensure!(fits, "{path}: `{name}` claims the shape {:?}, which the file is too small for", entry.shape);
+        let bytes = match (&entry.pickled, &self.safetensors) {
+            (Some(tensor), _) => tensor.read().with_context(|| path.to_string())?,
+            (None, Some(file)) => file.bytes(name)?,
+            (None, None) => unreachable!("a tensor is from a pickled file or from a safetensors file"),
+        };
+        let values = f32_values(bytes, floats);
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            bail!(
+                "{path}: `{name}` holds {} at value {index} of {}; such weights are of no use",
+                values[index],
+                values.len()
+            );
+        }
+        Ok(values)
+    }
+}
+
+impl From<pytorch_reader::Tensor> for Entry {
+    fn from(tensor: pytorch_reader::Tensor) -> Self {
+        let floats = match tensor.dtype() {
+            pytorch_reader::DType::F32 => Some(FloatType::F32),
+            pytorch_reader::DType::F16 => Some(FloatType::F16),
+            pytorch_reader::DType::BF16 => Some(FloatType::Bf16),
+            pytorch_reader::DType::F64 => Some(FloatType::F64),
+            _ => None,
+        };
+        Self { shape: tensor.shape().to_vec(), floats, pickled: Some(tensor) }
+    }
+}
+
+/// The file that a path means.
+fn weights_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let found = NAMES_IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    found.ok_or_else(|| anyhow!("{}: the folder holds neither {}", path.display(), NAMES_IN_FOLDER.join(" nor ")))
+}
+
+/// Whether there is a checkpoint of this program at `path`, sound or not.
+///
+/// # Errors
+/// If what looks like a safetensors file is damaged.
+pub fn is_checkpoint(path: &Path) -> Result<bool> {
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let name = || path.display().to_string();
+    let mut begin = Vec::new();
+    File::open(path).and_then(|file| file.take(512).read_to_end(&mut begin)).with_context(name)?;
+    refuse_what_is_no_model(path, &begin)?;
+    let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
+    let is_one = is_named_so || looks_like_safetensors(&begin, path.metadata().with_context(name)?.len());
+    Ok(is_one && Checkpoint::is_one(&SafetensorsFile::open(path)?))
+}
+
+/// The header's length, then the JSON it counts.
+fn looks_like_safetensors(begin: &[u8], file_bytes: u64) -> bool {
+    let length = begin.first_chunk::<8>().map(|&length| u64::from_le_bytes(length));
+    length.is_some_and(|length| length <= file_bytes) && begin.get(8) == Some(&b'{')
+}
+
+/// What a download leaves that went wrong.
+fn refuse_what_is_no_model(path: &Path, begin: &[u8]) -> Result<()> {
+    let name = path.display();
+    ensure!(!begin.is_empty(), "{name}: the file is empty");
+    let text = String::from_utf8_lossy(begin);
+    let text = text.trim_start();
+    ensure!(
+        !text.starts_with("version https://git-lfs"),
+        "{name}: a Git LFS pointer and not the file itself; `git lfs pull` brings it"
+    );
+    let is_page = ["<!doctype", "<html", "<?xml"].iter().any(|tag| text.to_ascii_lowercase().starts_with(tag));
+    ensure!(!is_page, "{name}: a web page and not a file of weights; was the download refused?");
+    Ok(())
+}
