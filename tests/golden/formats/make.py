@@ -39,7 +39,7 @@ def official_files(c):
     c.add("official_v2_strided.pt", f"{V2}, torch.save", "the weights of official_v2.pt with convolutions in channels_last, transposed linear weights and norms that begin within their storage",
           "official", "classifier", 2, dims, expect(m), 5)
 
-    dims, depths = [2, 3, 4, 6], [1, 1, 1, 1]
+    dims, depths = [4, 4, 5, 6], [1, 1, 1, 1]
     m = official_classifier(2, dims, 2, depths=depths)
     from timm.utils import ModelEma
     ema = ModelEma(m, decay=0.5)
@@ -155,7 +155,7 @@ def timm_files(c):
     c.add("timm_v1_dinov3.safetensors", f"{lib} and safetensors save_file", "as convnext_*.dinov3_lvd1689m: num_classes 0, head.norm kept, no head.fc", "timm", "backbone", 1, dims,
           dict(stage=stages(m), features=m(c.input)), outputs=dict(features="mean over positions, then head.norm"))
 
-    dims, depths = [2, 3, 4, 6], [1, 1, 1, 1]
+    dims, depths = [4, 4, 5, 6], [1, 1, 1, 1]
     m = build(dims, 17, 2, depths=depths)
     ema = ModelEmaV3(m, decay=0.5)
     optimizer = train(m, c.input, ema=ema)

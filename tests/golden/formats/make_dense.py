@@ -176,7 +176,7 @@ def open_mmlab(c):
     save_checkpoint(dict(state_dict={f"backbone.{k}": v for k, v in m.state_dict().items()}, meta={}), str(c.folder / "mm_backbone_v2.pth"))
     c.add("mm_backbone_v2.pth", f"{names['mmpretrain']}, {names['save']}", "a backbone with norm0..3 under backbone., no heads", "openmmlab", "backbone", 2, dims, dict(out=list(m(c.input))))
 
-    dims, depths = [2, 3, 4, 6], SHORT
+    dims, depths = [4, 4, 5, 6], SHORT
     cfg = mask_rcnn(mm_backbone(2, dims, depths), dims)
     with torch.enable_grad():
         (c.folder / "mmdet3_maskrcnn_v2.pth").write_bytes(train_with_runner(cfg, c.input, 43))
