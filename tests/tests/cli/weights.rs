@@ -19,15 +19,34 @@ fn format(name: &str) -> String {
     formats().join(name).display().to_string()
 }
 
-/// The entries of a recipe that make its network that of `mmdet3_maskrcnn_v2.pth`, but for its classes.
-const OF_MMDET: [&str; 6] = [
-    "--set=model.backbone={ custom = { version = \"v2\", depths = [1, 1, 1, 1], dims = [2, 3, 4, 6] } }",
-    "--set=head.mask-rcnn.fpn_channels=6",
-    "--set=head.mask-rcnn.fc_channels=5",
-    "--set=head.mask-rcnn.num_mask_convs=4",
-    "--set=head.mask-rcnn.mask_channels=6",
-    "--set=head.mask-rcnn.rpn.anchor_scales=[8.0]",
-];
+/// What is said of a file of the formats.
+fn entry(name: &str) -> Value {
+    let meta: Value = serde_json::from_slice(&fs::read(formats().join("meta.json")).unwrap()).unwrap();
+    let entries = meta["files"].as_array().unwrap();
+    entries.iter().find(|entry| entry["file"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+}
+
+/// The change of a recipe that makes its backbone that of a file of V2.
+fn backbone_of(name: &str) -> String {
+    let Value::Object(entry) = entry(name) else { panic!("an entry") };
+    let (depths, dims) = (&entry["depths"], &entry["dims"]);
+    format!("--set=model.backbone={{ custom = {{ version = \"v2\", depths = {depths}, dims = {dims} }} }}")
+}
+
+/// The changes that make its network that of a detector of mmdet's, but for its classes.
+fn detector_of(name: &str) -> Vec<String> {
+    let head = &entry(name)["head"];
+    let width = |what: &str| head[what].as_u64().unwrap();
+    let entries = [
+        format!("fpn_channels={}", width("fpn_channels")),
+        format!("fc_channels={}", width("fc_channels")),
+        format!("mask_channels={}", width("mask_channels")),
+        "num_mask_convs=4".to_owned(),
+        "rpn.anchor_scales=[8.0]".to_owned(),
+    ];
+    let heads = entries.map(|entry| format!("--set=head.mask-rcnn.{entry}"));
+    [vec![backbone_of(name)], heads.to_vec()].concat()
+}
 
 fn convert(project: &Project, arguments: &[&str]) -> Outcome {
     let arguments = ["cvx-pretrain", "convert"].iter().chain(arguments);
@@ -41,8 +60,7 @@ fn convert(project: &Project, arguments: &[&str]) -> Outcome {
 fn a_recipe_starts_from_any_published_backbone_and_says_what_it_took() {
     let project = Project::new();
     let init = format!("--set=model.init={{ backbone = \"{}\" }}", format("official_v2.pt"));
-    let network =
-        "--set=model.backbone={ custom = { version = \"v2\", depths = [1, 1, 2, 1], dims = [4, 5, 6, 8] } }";
+    let network = &backbone_of("official_v2.pt");
     let Outcome { exit, out, err } = project.command("train", &[network, &init, "--set=train.epochs=1"]);
     assert_eq!(exit, Exit::Done, "{err}");
     for line in [
@@ -62,16 +80,18 @@ fn a_recipe_starts_from_any_published_backbone_and_says_what_it_took() {
 fn a_backbone_that_does_not_fit_is_refused_by_name_unless_the_recipe_is_lenient() {
     let project = Project::new();
     let file = format("official_v2.pt");
-    let network =
-        "--set=model.backbone={ custom = { version = \"v2\", depths = [1, 1, 2, 2], dims = [4, 5, 6, 8] } }";
+    let network = &backbone_of("official_v2.pt").replace("[1,1,2,1]", "[1,1,2,2]");
+    let channels = entry("official_v2.pt")["dims"][3].as_u64().unwrap();
     let init = |strict: bool| {
         format!("--set=model.init={{ backbone = {{ file = \"{file}\", strict = {strict} }} }}")
     };
     let Outcome { exit, err, .. } = project.command("train", &[network, &init(true)]);
     assert_eq!(exit, Exit::BadInput);
     for part in [
-        "official_v2.pt does not fit the recipe's network: it holds ConvNeXt V2, depths [1, 1, 2, 1], dims [4, 5, 6, 8]",
-        "missing: `stages.3.1.dwconv.weight` [8, 1, 7, 7], `stages.3.1.dwconv.bias` [8],",
+        "official_v2.pt does not fit the recipe's network: it holds ConvNeXt V2, depths [1, 1, 2, 1], dims",
+        &format!(
+            "missing: `stages.3.1.dwconv.weight` [{channels}, 1, 7, 7], `stages.3.1.dwconv.bias` [{channels}],"
+        ),
         "with `strict = false` beside the file's name such parameters are drawn from the seed",
     ] {
         assert!(err.contains(part), "{part} is not in\n{err}");
@@ -91,7 +111,9 @@ fn a_backbone_that_does_not_fit_is_refused_by_name_unless_the_recipe_is_lenient(
 fn a_detector_with_other_classes_gets_new_last_layers_and_says_so() {
     let project = Project::new();
     let init = format!("--set=model.init={{ detector = \"{}\" }}", format("mmdet3_maskrcnn_v2.pth"));
-    let sets = [&OF_MMDET[..], &[&init, "--set=train.epochs=1"]].concat();
+    let detector = detector_of("mmdet3_maskrcnn_v2.pth");
+    let detector: Vec<&str> = detector.iter().map(String::as_str).collect();
+    let sets = [&detector[..], &[&init, "--set=train.epochs=1"]].concat();
     let Outcome { exit, out, err } = project.command("train", &sets);
     assert_eq!(exit, Exit::Done, "{err}");
     for line in [
@@ -109,7 +131,7 @@ fn a_detector_with_other_classes_gets_new_last_layers_and_says_so() {
     let elsewhere = format!("--set=run.folder={}", project.text("second"));
     let rpn = ["test_pre_nms_per_level=1000", "test_proposals_per_image=1000"];
     let rpn = rpn.map(|entry| format!("--set=head.mask-rcnn.rpn.{entry}"));
-    let sets = [&OF_MMDET[..], &[&init, &elsewhere, &rpn[0], &rpn[1], "--set=train.epochs=1"]].concat();
+    let sets = [&detector[..], &[&init, &elsewhere, &rpn[0], &rpn[1], "--set=train.epochs=1"]].concat();
     let Outcome { exit, out, err } = project.command("train", &sets);
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(out.contains("a checkpoint of cvx; 100 of 106 parameters are the file's"), "{out}");
@@ -125,7 +147,9 @@ fn published_detectors_are_evaluated_and_predict_as_they_are() {
     truth["annotations"] = json!([annotation(1, 1, 3), annotation(2, 2, 5)]);
     project.write_truth(&truth);
     let weights = format!("--weights={}", format("mmdet3_maskrcnn_v2.pth"));
-    let sets = [&OF_MMDET[..], &["--set=head.mask-rcnn.num_classes=5", &weights]].concat();
+    let detector = detector_of("mmdet3_maskrcnn_v2.pth");
+    let detector: Vec<&str> = detector.iter().map(String::as_str).collect();
+    let sets = [&detector[..], &["--set=head.mask-rcnn.num_classes=5", &weights]].concat();
     let Outcome { exit, out, err } = project.command("eval", &sets);
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(out.contains("Average Precision"), "{out}");
