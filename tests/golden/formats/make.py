@@ -2,14 +2,15 @@
 
 Weights are random (seeded), nothing is downloaded. Needs torch 2.15.0, torchvision 0.29.2, timm 1.0.31, transformers 5.23.0,
 safetensors 0.8.0, mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0, mmsegmentation 1.2.2 (the mm packages with `pip --no-deps`, plus addict,
-yapf, scipy, shapely, terminaltables, rich, termcolor, einops, modelindex, prettytable), fvcore, iopath, omegaconf and opencv; and in the
+yapf, scipy, shapely, pycocotools, matplotlib, terminaltables, rich, termcolor, einops, modelindex, prettytable, six, ftfy, regex,
+importlib-metadata, mat4py), fvcore, iopath, omegaconf, hydra-core, cloudpickle, tabulate and opencv-python-headless; and in the
 folder named by the variable CVX_SOURCES the trees `convnextv2` (facebookresearch/ConvNeXt-V2 @2553895), `convnext`
 (facebookresearch/ConvNeXt @048efce), `mmpretrain` (open-mmlab/mmpretrain @ee7f2e8) and `detectron2` (facebookresearch/detectron2 @02b5c4e).
 
 make.py makes the classifiers and backbones, make_dense.py detectors and segmentors, make_broken.py the broken and hostile files.
 """
 import argparse, shutil, sys, tempfile
-from common import *
+from tiny_models import *
 
 V2, V1 = "facebookresearch/ConvNeXt-V2 @2553895", "facebookresearch/ConvNeXt @048efce"
 
