@@ -211,7 +211,7 @@ fn convert_answers_what_it_cannot_do() {
         (&[&input, &out, "--to", "onnx"], "possible values: cvx, official, timm, openmmlab"),
         (&[&input, &out, "--key", "teacher"], "has no weights under `teacher`, possible are `model`"),
         (&[&format("torchvision_maskrcnn_v1.pth"), &out], "`--backbone-only` takes the backbone alone"),
-        (&[&input, &project.text("missing/x.safetensors")], "could not be written"),
+        (&[&input, &project.text("truth.json/x.safetensors")], "truth.json: cannot be created"),
     ];
     for (arguments, reason) in cases {
         let Outcome { exit, err, .. } = convert(&project, arguments);
