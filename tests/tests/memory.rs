@@ -11,9 +11,10 @@ use cvx_backbone::{ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::safetensors_file;
 use cvx_tools::train::params::{self, ParamInfo};
 use cvx_tools::weights::model::{Architecture, Model, Part};
-use cvx_tools::weights::{self, Published, Strictness, safetensors_file};
+use cvx_tools::weights::{self, Published, Strictness};
 
 /// The variable by which the test tells its child process where to write.
 const CHILD_FOLDER: &str = "CVX_TEST_MEMORY_FOLDER";

@@ -9,13 +9,14 @@ pub(crate) mod beside;
 pub mod describe;
 pub mod export;
 pub mod fit;
-pub mod floats;
+
 mod layout;
 pub mod model;
 mod pickled;
 pub mod published;
 pub mod python_config;
-pub mod safetensors_file;
+mod recognise;
+
 pub mod source;
 
 pub use self::fit::{Strictness, load};

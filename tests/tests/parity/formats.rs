@@ -10,9 +10,9 @@ use cvx_tests::tensors::{tensor, values};
 use cvx_tests::tolerance::{BOX_PIXELS, FORWARD, SCORE, assert_close};
 use cvx_tools::det;
 use cvx_tools::recipe::Version;
+use cvx_tools::safetensors_file::SafetensorsFile;
 use cvx_tools::weights::export::{self, Form};
 use cvx_tools::weights::model::{Architecture, Model, Part};
-use cvx_tools::weights::safetensors_file::SafetensorsFile;
 use cvx_tools::weights::{self, Published, Strictness};
 use serde_json::Value;
 

@@ -13,12 +13,12 @@ use burn::tensor::{Device, TensorData};
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::{Deserialize, Serialize};
 
+use crate::floats::{FloatType, f32_values};
+use crate::safetensors_file::{self, SafetensorsFile, write_values};
 use crate::train::adamw::{AdamW, Moments};
 use crate::train::atomic_file;
 use crate::train::params::{self, ParamInfo};
 use crate::train::values::Values;
-use crate::weights::floats::{FloatType, f32_values};
-use crate::weights::safetensors_file::{self, SafetensorsFile, write_values};
 
 /// The layout of the metadata that this program writes and reads.
 const VERSION: u32 = 1;

@@ -9,8 +9,8 @@ use pytorch_reader::PickleValue;
 use serde_json::Value;
 
 use super::python_config::Node;
-use super::safetensors_file::SafetensorsFile;
 use crate::classify::Interpolation;
+use crate::safetensors_file::SafetensorsFile;
 
 /// The metadata entries under which an exported file keeps what it was exported from.
 pub(super) const CLASSES_KEY: &str = "cvx.classes";

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::beside::{ARCHITECTURE_KEY, CLASSES_KEY, PREPROCESSING_KEY};
 use super::layout::transposed;
 use super::model::{Architecture, Model};
-use super::safetensors_file;
+use crate::safetensors_file;
 use crate::train::checkpoint::{self, Description};
 use crate::train::params::ParamInfo;
 

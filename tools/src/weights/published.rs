@@ -1,6 +1,5 @@
 //! Published weights, recognised: whose names they carry, what network they are of, and a value for each of our paths.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -9,16 +8,9 @@ use burn::tensor::TensorData;
 use cvx_backbone::{Layout, NameScheme};
 use cvx_heads::{detectron2_name, is_linear_weight, mmdet_name};
 
-use super::layout;
 use super::source::Source;
+use super::{layout, recognise};
 use crate::recipe::Version;
-
-/// More blocks in a stage than any network has.
-const DEEPEST: usize = 1 << 10;
-/// More channels than any network has.
-const WIDEST: usize = 1 << 16;
-/// Depths and dims of timm's largest ConvNeXt.
-const XXLARGE: ([usize; 4], [usize; 4]) = ([3, 4, 30, 3], [384, 768, 1536, 3072]);
 
 /// A file of weights that somebody else's program wrote.
 pub struct Published {
@@ -35,7 +27,7 @@ pub struct Published {
     /// Number of channels of each stage.
     pub dims: [usize; 4],
     /// What stands before the backbone's names.
-    prefix: String,
+    pub(super) prefix: String,
 }
 
 /// What stands on the backbone in a file.
@@ -71,58 +63,7 @@ impl Published {
     /// # Errors
     /// If it cannot be read, or holds no ConvNeXt.
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self> {
-        Self::recognise(Source::open(path, key)?)
-    }
-
-    fn recognise(source: Source) -> Result<Self> {
-        let Some((scheme, prefix)) = scheme_and_prefix(&source) else {
-            let shown: Vec<&str> = source.names().take(4).collect();
-            bail!(
-                "{}: no ConvNeXt: its tensors are called `{}` and so on, which are names of none of the ConvNeXt \
-                 repositories, timm, transformers, torchvision, detectron2 and OpenMMLab",
-                source.path.display(),
-                shown.join("`, `")
-            );
-        };
-        let has = |ours: &str| has_tensor(&source, scheme.backbone_name(&prefix, ours));
-        let depths: [usize; 4] = std::array::from_fn(|stage| {
-            let has_block = |block: usize| {
-                let layers = ["dwconv.weight", "norm.weight", "pwconv1.weight", "pwconv2.weight"];
-                layers.iter().any(|layer| has(&format!("stages.{stage}.{block}.{layer}")))
-            };
-            (0..DEEPEST).take_while(|&block| has_block(block)).count()
-        });
-        let mut dims = [0; 4];
-        for (stage, dim) in dims.iter_mut().enumerate() {
-            let places = [1, 0].map(|place| format!("downsample_layers.{stage}.{place}.bias"));
-            let place = if stage == 0 { &places[0..2] } else { &places[0..1] };
-            let mut one_axis = place.to_vec();
-            one_axis.extend(
-                ["norm.bias", "dwconv.bias", "pwconv2.bias"].map(|l| format!("stages.{stage}.0.{l}")),
-            );
-            let names = one_axis.iter().filter_map(|ours| scheme.backbone_name(&prefix, ours));
-            let sides = names.into_iter().find_map(|name| source.shape(&name)?.last().copied());
-            *dim = sides.unwrap_or(0);
-            ensure!(
-                (1..=WIDEST).contains(dim) && depths[stage] > 0,
-                "{}: no ConvNeXt: stage {stage} has {} blocks of {dim} channels",
-                source.path.display(),
-                depths[stage]
-            );
-        }
-        let blocks = || (0..4).flat_map(|stage| (0..depths[stage]).map(move |block| (stage, block)));
-        let is_v2 = blocks().any(|(stage, block)| {
-            ["gamma", "beta"].iter().any(|it| has(&format!("stages.{stage}.{block}.grn.{it}")))
-        });
-        let version = if is_v2 { Version::V2 } else { Version::V1 };
-        // timm `models/convnext.py`, `convnext_xxlarge`: weights of this size were trained with it alone.
-        ensure!(
-            scheme != NameScheme::Timm || (depths, dims) != XXLARGE,
-            "{}: timm's convnext_xxlarge has norms with an epsilon of 1e-5, those of this program have 1e-6",
-            source.path.display()
-        );
-        let top = top(&source, scheme, &prefix);
-        Ok(Self { source, scheme, top, version, depths, dims, prefix })
+        recognise::recognise(Source::open(path, key)?)
     }
 
     /// The file's name of our parameter; nothing where such files have none.
@@ -220,56 +161,7 @@ impl fmt::Display for Published {
     }
 }
 
-fn has_tensor(source: &Source, name: Option<String>) -> bool {
+/// Whether there is a tensor of a name that may not exist.
+pub(super) fn has_tensor(source: &Source, name: Option<String>) -> bool {
     name.is_some_and(|name| source.shape(&name).is_some())
-}
-
-/// The scheme under which most first blocks are found, and what stands before their names.
-fn scheme_and_prefix(source: &Source) -> Option<(NameScheme, String)> {
-    let mut found: BTreeMap<(usize, String), usize> = BTreeMap::new();
-    for (index, scheme) in NameScheme::ALL.into_iter().enumerate() {
-        let ours = (0..4).map(|stage| format!("stages.{stage}.0.dwconv.weight"));
-        for ending in ours.filter_map(|ours| scheme.backbone_name("", &ours)) {
-            let prefixes = source.names().filter_map(|name| name.strip_suffix(&ending));
-            for prefix in prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')) {
-                *found.entry((index, prefix.to_owned())).or_default() += 1;
-            }
-        }
-    }
-    // A copy of the weights beside them (`ema_backbone.`) has as many, under a longer prefix.
-    let best = found.into_iter().min_by_key(|((index, prefix), hits)| (4 - hits, prefix.len(), *index));
-    best.map(|((index, prefix), _)| (NameScheme::ALL[index], prefix))
-}
-
-/// What stands on the backbone, by the names beside it.
-fn top(source: &Source, scheme: NameScheme, prefix: &str) -> Top {
-    let starts = |with: &str| source.names().any(|name| name.starts_with(with));
-    let classifier = |ours: &str| scheme.classifier_name(prefix, ours).and_then(|name| source.shape(&name));
-    if starts("roi_head.bbox_head.0.") {
-        Top::Other("mmdet's Cascade R-CNN")
-    } else if starts("roi_head.mask_head.") {
-        Top::MaskRcnn(DetectorNames::Mmdet)
-    } else if starts("roi_head.") {
-        Top::Other("a detector without masks")
-    } else if starts("proposal_generator.") && starts("roi_heads.mask_head.") {
-        Top::MaskRcnn(DetectorNames::Detectron2)
-    } else if starts("rpn.head.") {
-        Top::Other(
-            "torchvision's Mask R-CNN, whose anchors are rounded and whose RoIAlign is shifted by half a pixel",
-        )
-    } else if starts("decode_head.") {
-        Top::Other("a segmentor")
-    } else if scheme == NameScheme::Minkowski || source.names().any(|name| name.ends_with("mask_token")) {
-        Top::Decoder
-    } else if starts("norm_pre.") {
-        Top::Other("a classifier that normalises before its mean")
-    } else if let Some(weight) = classifier("head.weight") {
-        Top::Classifier { num_classes: weight.first().copied().unwrap_or(0) }
-    } else if classifier("norm.weight").is_some()
-        && !has_tensor(source, scheme.backbone_name(prefix, "norm0.weight"))
-    {
-        Top::Classifier { num_classes: 0 }
-    } else {
-        Top::Nothing
-    }
 }

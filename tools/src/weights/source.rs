@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use safetensors::Dtype;
 
 use super::beside::Told;
-use super::floats::{FloatType, f32_values};
 use super::pickled;
-use super::safetensors_file::SafetensorsFile;
+use crate::floats::{FloatType, f32_values};
+use crate::safetensors_file::SafetensorsFile;
 use crate::train::checkpoint::Checkpoint;
 
 /// What a folder of transformers or timm calls its weights, in the order in which they are looked for.

@@ -4,7 +4,7 @@ use burn::tensor::{bf16, f16};
 
 /// How a file holds the numbers of a tensor, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloatType {
+pub(crate) enum FloatType {
     /// Four bytes.
     F32,
     /// Two bytes, IEEE.
@@ -17,7 +17,7 @@ pub enum FloatType {
 
 impl FloatType {
     /// Bytes of one number.
-    pub fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
@@ -27,7 +27,7 @@ impl FloatType {
 }
 
 /// The numbers in `bytes`; a rest too short for a number is left out.
-pub fn f32_values(bytes: Vec<u8>, from: FloatType) -> Vec<f32> {
+pub(crate) fn f32_values(bytes: Vec<u8>, from: FloatType) -> Vec<f32> {
     fn each<const SIZE: usize>(bytes: &[u8], to_f32: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
         bytes.as_chunks::<SIZE>().0.iter().map(|&number| to_f32(number)).collect()
     }
