@@ -61,7 +61,7 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 /// What is evaluated.
 enum Weights {
     /// A checkpoint of the recipe's network.
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     /// Published weights of such a network.
     Published(Box<Published>),
 }
@@ -81,7 +81,7 @@ impl Weights {
                 .context("without --weights the best checkpoint of the recipe's run folder is evaluated"),
         }?;
         model::expect_recipe(&checkpoint, recipe, &[])?;
-        Ok(Self::Checkpoint(checkpoint))
+        Ok(Self::Checkpoint(Box::new(checkpoint)))
     }
 
     /// Class indices only mean something when model and truth name them alike.

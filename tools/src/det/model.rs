@@ -221,6 +221,6 @@ pub fn load(path: &Path, device: &Device) -> Result<Trained> {
     let detector = params::replace_each(architecture.init(device), &mut |path, shape| {
         model.read(&ParamInfo { path: path.to_owned(), shape: shape.to_vec() }).map(Some)
     })?;
-    let (architecture, classes) = (architecture.clone(), classes.clone());
+    let (architecture, classes) = (Architecture::clone(architecture), classes.clone());
     Ok(Trained { detector, architecture, preprocessing, classes, remarks })
 }

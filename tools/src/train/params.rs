@@ -40,6 +40,9 @@ pub fn read_each<M: Module>(module: &M, read: &mut dyn FnMut(&str, TensorData) -
     visitor.outcome
 }
 
+/// The value to put in a parameter's place, by its path and shape; nothing where it stays.
+pub type Replacing<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<TensorData>> + 'a;
+
 /// Replaces each float parameter by what `value` returns for its path and shape; one it returns nothing for stays.
 ///
 /// Everything else of a parameter stays: its device, whether it receives gradients, its checkpointing. One that was
@@ -50,10 +53,7 @@ pub fn read_each<M: Module>(module: &M, read: &mut dyn FnMut(&str, TensorData) -
 ///
 /// # Panics
 /// If a value has another shape than its parameter.
-pub fn replace_each<M: Module>(
-    module: M,
-    value: &mut dyn FnMut(&str, &[usize]) -> Result<Option<TensorData>>,
-) -> Result<M> {
+pub fn replace_each<M: Module>(module: M, value: &mut Replacing<'_>) -> Result<M> {
     let mut mapper = Replacer { path: Path::default(), value, outcome: Ok(()) };
     let module = module.map(&mut mapper);
     mapper.outcome.map(|()| module)
@@ -149,7 +149,7 @@ impl ModuleVisitor for Reader<'_> {
 
 struct Replacer<'a> {
     path: Path,
-    value: &'a mut dyn FnMut(&str, &[usize]) -> Result<Option<TensorData>>,
+    value: &'a mut Replacing<'a>,
     outcome: Result<()>,
 }
 

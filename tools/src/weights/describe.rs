@@ -135,6 +135,6 @@ fn image_preprocessing(published: &Published) -> (classify::Preprocessing, Vec<S
 fn size_in_name(published: &Published) -> Option<u32> {
     let name = published.source.path.file_stem()?.to_string_lossy().into_owned();
     let is_official = published.scheme == NameScheme::Official && name.starts_with("convnext");
-    let sizes = name.split('_').filter(|part| part.len() == 3).filter_map(|part| part.parse().ok());
-    sizes.filter(|size| is_official && size % 32 == 0).last()
+    let mut sizes = name.split('_').filter(|part| part.len() == 3).filter_map(|part| part.parse().ok());
+    sizes.rfind(|size| is_official && size % 32 == 0)
 }

@@ -27,7 +27,7 @@ pub enum Architecture {
     /// A classifier, or what only gives features.
     Classifier(classify::Architecture),
     /// Mask R-CNN.
-    Detector(det::Architecture),
+    Detector(Box<det::Architecture>),
 }
 
 /// What builds a backbone that nothing stands on.
@@ -90,7 +90,7 @@ impl Architecture {
         match self {
             Self::Backbone(BackboneAlone { model, .. }) => model,
             Self::Classifier(classify::Architecture { model, .. }) => model,
-            Self::Detector(det::Architecture { model, .. }) => model,
+            Self::Detector(architecture) => &architecture.model,
         }
     }
 
@@ -122,7 +122,7 @@ pub struct Model {
 }
 
 enum Values {
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     Published(Box<Published>, Fit),
 }
 
@@ -175,7 +175,7 @@ impl Model {
             theirs.iter().filter(wanted).eq(&sorted),
             "{name} is damaged: its parameters are not those of the architecture it names"
         );
-        let values = Values::Checkpoint(checkpoint);
+        let values = Values::Checkpoint(Box::new(checkpoint));
         Ok((Self { architecture, classes: model_classes, preprocessing, params, values }, remarks))
     }
 

@@ -48,7 +48,7 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     let preprocessing = preprocessing(published, config);
     let architecture = det::Architecture { model: model(published)?, head: Head::MaskRcnn(head) };
     Ok(Described {
-        architecture: Architecture::Detector(architecture),
+        architecture: Architecture::Detector(Box::new(architecture)),
         classes,
         preprocessing: serde_json::to_value(preprocessing)?,
         remarks,
