@@ -163,13 +163,16 @@ fn roi(config: &Node) -> Roi {
 fn test(config: &Node) -> Test {
     let test = "model.test_cfg.rcnn";
     let nms = |entry: &str, usual| fraction(config, &format!("{test}.nms.{entry}"), usual);
-    let (iou, min_score) = (nms("iou_threshold", nms("iou_thr", 0.5)), nms("min_score", 0.001));
+    // mmcv's defaults.
+    let is_soft = config.text(&format!("{test}.nms.type")) == Some("soft_nms");
+    let usual_iou = if is_soft { 0.3 } else { 0.5 };
+    let (iou, min_score) = (nms("iou_threshold", nms("iou_thr", usual_iou)), nms("min_score", 0.001));
     Test {
         score_threshold: fraction(config, &format!("{test}.score_thr"), 0.05),
-        nms: match (config.text(&format!("{test}.nms.type")), config.text(&format!("{test}.nms.method"))) {
-            (Some("soft_nms"), Some("gaussian")) => Nms::SoftGaussian { sigma: nms("sigma", 0.5), min_score },
-            (Some("soft_nms"), _) => Nms::SoftLinear { iou, min_score },
-            _ => Nms::Hard { iou },
+        nms: match (is_soft, config.text(&format!("{test}.nms.method"))) {
+            (true, Some("gaussian")) => Nms::SoftGaussian { sigma: nms("sigma", 0.5), min_score },
+            (true, _) => Nms::SoftLinear { iou, min_score },
+            (false, _) => Nms::Hard { iou },
         },
         detections_per_image: count(config, &format!("{test}.max_per_img"), 100),
         mask_threshold: fraction(config, &format!("{test}.mask_thr_binary"), 0.5),
@@ -219,6 +222,8 @@ fn beyond_us(config: &Node) -> Option<String> {
         ("model.roi_head.bbox_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
     ];
     let numbers = [
+        ("model.backbone.norm_cfg.eps", 1e-6),
+        ("model.neck.num_outs", 5.0),
         ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 7.0),
         ("model.roi_head.mask_roi_extractor.roi_layer.output_size", 14.0),
         ("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0.0),
@@ -234,6 +239,9 @@ fn beyond_us(config: &Node) -> Option<String> {
         ("data_preprocessor.bgr_to_rgb", true),
         ("img_norm_cfg.to_rgb", true),
         ("model.rpn_head.loss_cls.use_sigmoid", true),
+        ("model.test_cfg.rcnn.nms.class_agnostic", false),
+        ("model.rpn_head.bbox_coder.add_ctr_clamp", false),
+        ("model.roi_head.bbox_head.bbox_coder.add_ctr_clamp", false),
         ("model.roi_head.bbox_head.loss_cls.use_sigmoid", false),
     ];
     let text = texts.iter().find_map(|&(path, usual)| {
