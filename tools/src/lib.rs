@@ -11,5 +11,6 @@ pub mod exit;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;
+pub mod seg;
 pub mod train;
 pub mod weights;
