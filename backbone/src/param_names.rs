@@ -110,8 +110,10 @@ impl NameScheme {
         if !ours.ends_with(".weight") {
             return Layout::AsOurs;
         }
-        let is_downsample = ours.starts_with("downsample_layers.") && !ours.starts_with("downsample_layers.0");
-        let is_convolution = ours.ends_with(".dwconv.weight") || (is_downsample && ours.ends_with(".1.weight"));
+        let is_downsample =
+            ours.starts_with("downsample_layers.") && !ours.starts_with("downsample_layers.0");
+        let is_convolution =
+            ours.ends_with(".dwconv.weight") || (is_downsample && ours.ends_with(".1.weight"));
         if ours.contains(".pwconv") || ours == "head.weight" {
             Layout::Transposed
         } else if self == Self::Minkowski && is_convolution {

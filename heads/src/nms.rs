@@ -3,9 +3,10 @@
 //! Semantics of torchvision (`ops/boxes.py`) and mmcv (`ops/nms.py`): the score order decides, a box
 //! overlapping a kept one by more than the threshold goes, and what is returned is sorted by score.
 //!
-//! Deviation: both libraries keep classes apart by moving each to its own corner of a huge plane, so
-//! that one pass does for all; the shifted coordinates lose bits. We sort into classes instead, which
-//! compares fewer pairs and leaves the coordinates as they are. Equal scores keep their input order.
+//! Both libraries keep classes apart by moving each to its own corner of a huge plane. We sort into
+//! classes instead, which compares fewer pairs, but measure overlaps between the moved boxes all the
+//! same: the bits that the move costs decide some suppressions and show in lowered scores. Equal
+//! scores keep their input order.
 
 use pulp::Arch;
 
@@ -59,9 +60,10 @@ pub fn nms(boxes: &[[f32; 4]], scores: &[f32], iou: f32) -> Vec<usize> {
 /// If the lengths differ.
 pub fn batched_nms(boxes: &[[f32; 4]], scores: &[f32], classes: &[usize], iou: f32) -> Vec<usize> {
     assert_eq!(boxes.len(), scores.len(), "one score a box");
+    let moved = moved_apart(boxes, classes);
     let kept = by_class(classes)
         .into_iter()
-        .flat_map(|members| suppress(boxes, by_falling_score(scores, members), iou))
+        .flat_map(|members| suppress(&moved, by_falling_score(scores, members), iou))
         .collect();
     by_falling_score(scores, kept)
 }
@@ -121,6 +123,15 @@ pub fn multiclass_nms(
 pub(crate) fn by_falling_score(scores: &[f32], mut indices: Vec<usize>) -> Vec<usize> {
     indices.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     indices
+}
+
+/// The boxes, each class moved away from the one before by more than the largest coordinate
+/// (mmcv `ops/nms.py`, `batched_nms`).
+pub(crate) fn moved_apart(boxes: &[[f32; 4]], classes: &[usize]) -> Vec<[f32; 4]> {
+    let largest = boxes.as_flattened().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let step = largest + 1.0;
+    let moved = |(bbox, &class): (&[f32; 4], &usize)| bbox.map(|side| side + class as f32 * step);
+    boxes.iter().zip(classes).map(moved).collect()
 }
 
 /// The indices of each class, ascending.

@@ -5,7 +5,7 @@
 
 use pulp::Arch;
 
-use crate::nms::{Columns, by_class, by_falling_score};
+use crate::nms::{Columns, by_class, by_falling_score, moved_apart};
 
 /// How soft-NMS lowers the score of a box that overlaps a kept one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,11 +56,12 @@ pub fn batched_soft_nms(
     let Some(&best) = all.first() else {
         return Vec::new();
     };
+    let moved = moved_apart(boxes, classes);
     let mut kept: Vec<Kept> = by_class(classes)
         .into_iter()
         .flat_map(|mut members| {
             members.retain(|&index| scores[index] >= min_score || index == best);
-            decay(boxes, scores, members, iou, method, min_score)
+            decay(&moved, scores, members, iou, method, min_score)
         })
         .collect();
     kept.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));

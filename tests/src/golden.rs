@@ -21,6 +21,13 @@ pub struct Golden {
     pub folder: PathBuf,
 }
 
+/// The folders that goldens are looked for in: `tests/golden`, and `$CVX_GOLDEN`, which may also be a golden itself.
+fn roots() -> Vec<PathBuf> {
+    let mut roots = vec![crate::project_root().join("tests/golden")];
+    roots.extend(std::env::var_os("CVX_GOLDEN").map(PathBuf::from));
+    roots
+}
+
 impl Golden {
     /// The folder `tests/golden/<name>`.
     ///
@@ -30,6 +37,38 @@ impl Golden {
         let folder = crate::project_root().join("tests/golden").join(name);
         assert!(folder.is_dir(), "{} is not a folder", folder.display());
         Self { folder }
+    }
+
+    /// All goldens there are, in the order of their paths.
+    ///
+    /// # Panics
+    /// If a folder cannot be read.
+    pub fn all() -> Vec<Self> {
+        let mut folders = Vec::new();
+        for root in roots() {
+            let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+            folders.extend(entries.map(|entry| entry.expect("an entry").path()));
+            folders.push(root);
+        }
+        folders.sort();
+        let goldens = folders.into_iter().map(|folder| Self { folder });
+        goldens.filter(|golden| golden.file("meta.json").is_file()).collect()
+    }
+
+    /// The goldens of a kind, of which there must be one; their names are printed.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of_kind(kind: &str) -> Vec<Self> {
+        let goldens: Vec<Self> = Self::all().into_iter().filter(|golden| golden.kind() == kind).collect();
+        assert!(!goldens.is_empty(), "no folder of kind {kind} under {:?}", roots());
+        goldens.iter().for_each(|golden| println!("{}", golden.folder.display()));
+        goldens
+    }
+
+    /// What its `meta.json` calls it.
+    pub fn kind(&self) -> String {
+        self.json("meta.json")["kind"].as_str().unwrap_or("without a kind").to_owned()
     }
 
     /// The path of one of its files.
@@ -83,6 +122,11 @@ impl Tensors {
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.parse().tensor(name).is_ok()
+    }
+
+    /// As [`Tensors::f32`], or nothing where there is none.
+    pub fn get(&self, name: &str) -> Option<Array<f32>> {
+        self.contains(name).then(|| self.f32(name))
     }
 
     /// A tensor of any number type as `f32`.

@@ -1,6 +1,7 @@
 //! What the tests share: where goldens and real data are, how they are read, and the one table of tolerances.
 
 pub mod golden;
+pub mod tensors;
 pub mod tolerance;
 
 use std::path::PathBuf;

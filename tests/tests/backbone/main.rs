@@ -1,4 +1,3 @@
-//! The backbone: fused against composed operations, finite differences, and the reference's numbers.
+//! The backbone's operations: fused against composed ones, and finite differences. Its numbers are in `parity`.
 
 mod operations;
-mod published;

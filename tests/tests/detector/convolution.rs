@@ -3,9 +3,8 @@
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use cvx_heads::{Activation, conv, conv_composed};
+use cvx_tests::tensors::values;
 use cvx_tests::tolerance::{GRADIENT, ONE_OPERATION, assert_close};
-
-use crate::model::values;
 
 /// A convolution: how it is computed is what the tests compare.
 type Convolution = fn(Tensor<4>, Tensor<4>, Tensor<1>, Activation) -> Tensor<4>;

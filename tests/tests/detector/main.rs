@@ -1,10 +1,6 @@
-//! The detector against mmdet's tensors, its sizes against the published ones, and its edges.
+//! The heads of the detector: convolutions, gradients, sizes, and batches at the edges. Their numbers are in `parity`.
 
 mod convolution;
 mod gradients;
-mod inference;
 mod model;
-mod operations;
-mod reference;
 mod sizes;
-mod training;

@@ -1,9 +1,8 @@
-//! The training engine: exact resume, damaged files and full disks, optimizer and schedules against the references.
+//! The training engine: exact resume, damaged files and full disks, the optimizer against figures computed by hand.
 
 mod toy;
 
 mod checkpoints;
 mod optimizer;
-mod parity;
 mod resume;
 mod run_folder;

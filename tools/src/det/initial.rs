@@ -51,9 +51,7 @@ pub(super) fn initial(
         Init::Backbone(WeightsFile { file, strict }) => {
             let path = resolve_path("model.init.backbone", file)?;
             match checkpoint(&path)? {
-                Some(checkpoint) => {
-                    from_checkpoint(&checkpoint, detector, "backbone.", strictness(*strict))
-                }
+                Some(checkpoint) => from_checkpoint(&checkpoint, detector, "backbone.", strictness(*strict)),
                 None => {
                     let published = Published::open(&path, None)?;
                     let Detector { backbone, heads } = detector;
@@ -128,8 +126,11 @@ fn from_checkpoint(
     if strictness == Strictness::Strict && !differing.is_empty() {
         bail!("{name} does not fit the recipe's network:\n{}", differing.join("\n"));
     }
-    let mut remarks =
-        vec![format!("{name}: a checkpoint of cvx; {} of {} parameters are the file's", loaded.len(), ours.len())];
+    let mut remarks = vec![format!(
+        "{name}: a checkpoint of cvx; {} of {} parameters are the file's",
+        loaded.len(),
+        ours.len()
+    )];
     if !afresh.is_empty() {
         remarks.push(format!("afresh, since the file has none, or other classes: {}", afresh.join(", ")));
     }

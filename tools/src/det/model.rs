@@ -12,7 +12,10 @@ use crate::recipe::{self, Head, Input, Recipe};
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::entries::{Difference, first_difference};
 use crate::train::params::{self, ParamInfo};
-use crate::weights::{self, model::{Model, Part}};
+use crate::weights::{
+    self,
+    model::{Model, Part},
+};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -201,7 +204,8 @@ pub struct Trained {
 /// Reads a detector from a checkpoint or from published weights, onto a device without autodiff.
 pub fn load(path: &Path, device: &Device) -> Result<Trained> {
     let (model, remarks) = Model::open(path, None, Part::Whole)?;
-    let Model { architecture: weights::model::Architecture::Detector(architecture), classes, .. } = &model else {
+    let Model { architecture: weights::model::Architecture::Detector(architecture), classes, .. } = &model
+    else {
         bail!("{}: holds a model, but not of a detector", path.display());
     };
     if classes.len() != architecture.num_classes() {

@@ -148,7 +148,8 @@ fn header_bytes(
         entries.push((format!("adamw.m.{}", info.path), &info.shape));
         entries.push((format!("adamw.v.{}", info.path), &info.shape));
     }
-    let entries: Vec<(&str, &[usize])> = entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+    let entries: Vec<(&str, &[usize])> =
+        entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
     safetensors_file::header(serde_json::json!({ METADATA_KEY: header }), &entries)
 }
 
@@ -267,12 +268,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the file has no optimizer, or its state does not fit the model's parameters.
-    pub fn load_optimizer<M: Module>(
-        &self,
-        optimizer: &mut AdamW,
-        model: &M,
-        device: &Device,
-    ) -> Result<()> {
+    pub fn load_optimizer<M: Module>(&self, optimizer: &mut AdamW, model: &M, device: &Device) -> Result<()> {
         let name = self.path.display().to_string();
         let Some(mut updates) = self.updates.clone() else {
             bail!("{name} has no optimizer: it can be evaluated, but no run can go on from it");

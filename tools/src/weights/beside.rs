@@ -131,7 +131,8 @@ impl ToldImage {
         self.std = self.std.or_else(|| of_255(&config["std"]));
         self.size = self.size.or_else(|| Some(config["input_size"][2].as_u64()? as u32));
         self.crop_pct = self.crop_pct.or_else(|| config["crop_pct"].as_f64());
-        self.interpolation = self.interpolation.or_else(|| Interpolation::named(config["interpolation"].as_str()?));
+        self.interpolation =
+            self.interpolation.or_else(|| Interpolation::named(config["interpolation"].as_str()?));
     }
 
     /// transformers' `preprocessor_config.json` of a ConvNextImageProcessor.
@@ -168,7 +169,8 @@ fn strings(value: &Value) -> Option<Vec<String>> {
 
 fn texts(value: &PickleValue) -> Option<Vec<String>> {
     let PickleValue::List(names) = value else { return None };
-    let text = |name: &PickleValue| if let PickleValue::String(name) = name { Some(name.clone()) } else { None };
+    let text =
+        |name: &PickleValue| if let PickleValue::String(name) = name { Some(name.clone()) } else { None };
     names.iter().map(text).collect()
 }
 

@@ -54,7 +54,10 @@ fn classifier(published: &Published, num_classes: usize) -> Result<Described> {
     let classes = classes(published, num_classes, &mut remarks)?;
     let classifier = classify::Head { num_classes };
     Ok(Described {
-        architecture: Architecture::Classifier(classify::Architecture { model: model(published)?, classifier }),
+        architecture: Architecture::Classifier(classify::Architecture {
+            model: model(published)?,
+            classifier,
+        }),
         classes,
         preprocessing: serde_json::to_value(preprocessing)?,
         remarks,
@@ -72,7 +75,8 @@ fn classes(published: &Published, num_classes: usize, remarks: &mut Vec<String>)
             names.len()
         );
     } else if num_classes > 0 {
-        remarks.push("the file does not name its classes: they are called by their numbers, from 0".to_owned());
+        remarks
+            .push("the file does not name its classes: they are called by their numbers, from 0".to_owned());
     }
     let names = told.filter(|_| num_classes > 0);
     Ok(names.unwrap_or_else(|| (0..num_classes).map(|class| class.to_string()).collect()))
@@ -82,9 +86,9 @@ fn classes(published: &Published, num_classes: usize, remarks: &mut Vec<String>)
 pub(super) fn model(published: &Published) -> Result<recipe::Model> {
     let Published { version, depths, dims, .. } = published;
     let is_v2 = *version == Version::V2;
-    let named = Variant::ALL.into_iter().find(|size| {
-        size.is_v2() == is_v2 && size.depths() == *depths && size.dims() == *dims
-    });
+    let named = Variant::ALL
+        .into_iter()
+        .find(|size| size.is_v2() == is_v2 && size.depths() == *depths && size.dims() == *dims);
     let backbone = match named {
         // Recipes call the sizes as the library does.
         Some(size) => serde_json::from_value(json!(size.name()))?,

@@ -88,7 +88,8 @@ fn published(model: &Model, scheme: NameScheme, path: &Path) -> Result<Vec<Strin
         let data = model.read(param)?;
         Ok(match (layout, &param.shape[..]) {
             (Layout::Transposed, &[inputs, outputs]) => {
-                let values = data.as_slice::<f32>().map_err(|e| anyhow::anyhow!("`{}`: {e:?}", param.path))?;
+                let values =
+                    data.as_slice::<f32>().map_err(|e| anyhow::anyhow!("`{}`: {e:?}", param.path))?;
                 TensorData::new(transposed(values, inputs, outputs), shape.clone())
             }
             _ => data,
@@ -99,7 +100,9 @@ fn published(model: &Model, scheme: NameScheme, path: &Path) -> Result<Vec<Strin
     Ok(if count == 0 {
         Vec::new()
     } else {
-        vec![format!("left out: {count} parameters that such files have no names for (`{example}` and so on)")]
+        vec![format!(
+            "left out: {count} parameters that such files have no names for (`{example}` and so on)"
+        )]
     })
 }
 

@@ -52,11 +52,7 @@ pub(super) struct Fit {
 /// # Errors
 /// If the file does not fit and must; if a value cannot be read or is not finite. All names and shapes are compared
 /// before the first value is read.
-pub fn load<M: Module>(
-    published: &Published,
-    module: M,
-    strictness: Strictness,
-) -> Result<(M, Vec<String>)> {
+pub fn load<M: Module>(published: &Published, module: M, strictness: Strictness) -> Result<(M, Vec<String>)> {
     let params = params::list(&module);
     let mut fit = Fit::of(published, &params);
     if strictness == Strictness::Complete {
@@ -95,7 +91,8 @@ impl Fit {
                 let layer = path.rsplit_once('.').map_or(path.as_str(), |(layer, _)| layer);
                 let sides = [format!("{layer}.weight"), format!("{layer}.bias")];
                 let is_output_norm = layer.starts_with("backbone.norm");
-                if path.ends_with(".gamma") && !path.ends_with(".grn.gamma") && published.lacks_layer_scale() {
+                if path.ends_with(".gamma") && !path.ends_with(".grn.gamma") && published.lacks_layer_scale()
+                {
                     fit.ones.insert(path.clone());
                 } else if is_output_norm && !sides.iter().any(|side| has(published.name(side))) {
                     fit.absent.push(path.clone());

@@ -36,9 +36,9 @@ pub(super) fn to_ours(layout: Layout, values: Vec<f32>, theirs: &[usize], ours: 
                 for input in 0..inputs {
                     for row in 0..height {
                         let positions = (0..width).map(|column| column * height + row);
-                        kernel.extend(positions.map(|position| {
-                            values[position * channels + input * outputs + output]
-                        }));
+                        kernel.extend(
+                            positions.map(|position| values[position * channels + input * outputs + output]),
+                        );
                     }
                 }
             }

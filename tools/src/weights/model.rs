@@ -162,7 +162,8 @@ impl Model {
                 Architecture::Classifier(_) => Maps::Raw,
                 Architecture::Detector(_) => Maps::Normalised,
             };
-            architecture = Architecture::Backbone(BackboneAlone { model: architecture.model().clone(), maps });
+            architecture =
+                Architecture::Backbone(BackboneAlone { model: architecture.model().clone(), maps });
             model_classes = Vec::new();
         }
         let params = architecture.params();

@@ -14,8 +14,22 @@ const KEYS: [&str; 5] = ["state_dict", "model", "model_state_dict", "model_ema",
 
 /// Modules whose functions no weights need, and attacks do.
 const FORBIDDEN_MODULES: [&str; 16] = [
-    "os", "posix", "nt", "subprocess", "sys", "socket", "shutil", "runpy", "importlib", "pty", "ctypes", "code",
-    "webbrowser", "operator", "pickle", "commands",
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+    "pty",
+    "ctypes",
+    "code",
+    "webbrowser",
+    "operator",
+    "pickle",
+    "commands",
 ];
 
 /// Functions of Python itself that run what they are given.
@@ -34,7 +48,9 @@ pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Pickled> {
     let broken = |error| anyhow!("{name}: no weights that can be read: {error}");
     let tree = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
     if let Some(call) = forbidden_call(&tree) {
-        bail!("{name}: the file would call `{call}` where Python opens it; no weights need that, and nothing was run");
+        bail!(
+            "{name}: the file would call `{call}` where Python opens it; no weights need that, and nothing was run"
+        );
     }
     let PickleValue::Dict(top) = &tree else {
         bail!("{name}: no weights: the file holds {} and not a dictionary", kind(&tree));
@@ -44,7 +60,11 @@ pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Pickled> {
         Some(key) => {
             let mut keys: Vec<&str> = top.keys().map(String::as_str).filter(|key| is_set(key)).collect();
             keys.sort_unstable();
-            ensure!(is_set(key), "{name}: has no weights under `{key}`, possible are `{}`", keys.join("`, `"));
+            ensure!(
+                is_set(key),
+                "{name}: has no weights under `{key}`, possible are `{}`",
+                keys.join("`, `")
+            );
             Some(key)
         }
         None => KEYS.into_iter().find(|key| is_set(key)),

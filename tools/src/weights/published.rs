@@ -95,7 +95,9 @@ impl Published {
             let places = [1, 0].map(|place| format!("downsample_layers.{stage}.{place}.bias"));
             let place = if stage == 0 { &places[0..2] } else { &places[0..1] };
             let mut one_axis = place.to_vec();
-            one_axis.extend(["norm.bias", "dwconv.bias", "pwconv2.bias"].map(|l| format!("stages.{stage}.0.{l}")));
+            one_axis.extend(
+                ["norm.bias", "dwconv.bias", "pwconv2.bias"].map(|l| format!("stages.{stage}.0.{l}")),
+            );
             let names = one_axis.iter().filter_map(|ours| scheme.backbone_name(&prefix, ours));
             let sides = names.into_iter().find_map(|name| source.shape(&name)?.last().copied());
             *dim = sides.unwrap_or(0);
@@ -160,7 +162,10 @@ impl Published {
         let is_classifier = matches!(self.top, Top::Classifier { .. });
         !is_classifier
             && (0..4).any(|stage| {
-                has_tensor(&self.source, self.scheme.backbone_name(&self.prefix, &format!("norm{stage}.weight")))
+                has_tensor(
+                    &self.source,
+                    self.scheme.backbone_name(&self.prefix, &format!("norm{stage}.weight")),
+                )
             })
     }
 

@@ -244,7 +244,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_ends_the_reading_and_nothing_else() {
-        for text in ["", "model = ", "a = (((", "a = dict(b", "import os\n", "a = 'open", "= 1", "a = {1", "é = [é"] {
+        for text in
+            ["", "model = ", "a = (((", "a = dict(b", "import os\n", "a = 'open", "= 1", "a = {1", "é = [é"]
+        {
             Node::parse(text);
         }
         let node = Node::parse("a = 1\nfor x in y:\n    pass\nb = 2\n");

@@ -149,7 +149,9 @@ fn weights_file(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     let found = NAMES_IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
-    found.ok_or_else(|| anyhow!("{}: the folder holds neither {}", path.display(), NAMES_IN_FOLDER.join(" nor ")))
+    found.ok_or_else(|| {
+        anyhow!("{}: the folder holds neither {}", path.display(), NAMES_IN_FOLDER.join(" nor "))
+    })
 }
 
 /// Whether there is a checkpoint of this program at `path`, sound or not.
@@ -185,7 +187,8 @@ fn refuse_what_is_no_model(path: &Path, begin: &[u8]) -> Result<()> {
         !text.starts_with("version https://git-lfs"),
         "{name}: a Git LFS pointer and not the file itself; `git lfs pull` brings it"
     );
-    let is_page = ["<!doctype", "<html", "<?xml"].iter().any(|tag| text.to_ascii_lowercase().starts_with(tag));
+    let is_page =
+        ["<!doctype", "<html", "<?xml"].iter().any(|tag| text.to_ascii_lowercase().starts_with(tag));
     ensure!(!is_page, "{name}: a web page and not a file of weights; was the download refused?");
     Ok(())
 }

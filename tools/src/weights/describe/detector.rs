@@ -12,12 +12,20 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     if let Some((architecture, preprocessing)) = &published.source.told.exported {
         let architecture = Architecture::from_json(architecture)?;
         let classes = published.source.told.classes.clone().unwrap_or_default();
-        return Ok(Described { architecture, classes, preprocessing: preprocessing.clone(), remarks: Vec::new() });
+        return Ok(Described {
+            architecture,
+            classes,
+            preprocessing: preprocessing.clone(),
+            remarks: Vec::new(),
+        });
     }
     let nothing = Node::Dict(Vec::new());
     let config = published.source.told.config.as_ref().unwrap_or(&nothing);
     if let Some(what) = beyond_us(config) {
-        bail!("{}: its configuration has {what}, which this program's Mask R-CNN has not", published.source.path.display());
+        bail!(
+            "{}: its configuration has {what}, which this program's Mask R-CNN has not",
+            published.source.path.display()
+        );
     }
     let mut remarks = Vec::new();
     if names == DetectorNames::Detectron2 {
@@ -26,7 +34,8 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
              ImageNet's mean and deviation, red first"
                 .to_owned(),
         );
-        remarks.push("detectron2 narrows boxes without a limit, here the limit is a factor of 62.5".to_owned());
+        remarks
+            .push("detectron2 narrows boxes without a limit, here the limit is a factor of 62.5".to_owned());
     } else if config == &nothing {
         remarks.push(
             "the file has no configuration: thresholds and the preparation of images are those of mmdet's \
@@ -120,7 +129,8 @@ fn rpn(config: &Node) -> Rpn {
         numbers.unwrap_or_else(|| usual.to_vec())
     };
     let anchors = "model.rpn_head.anchor_generator";
-    let (train, propose, test) = ("model.train_cfg.rpn", "model.train_cfg.rpn_proposal", "model.test_cfg.rpn");
+    let (train, propose, test) =
+        ("model.train_cfg.rpn", "model.train_cfg.rpn_proposal", "model.test_cfg.rpn");
     let assigner = format!("{train}.assigner");
     Rpn {
         anchor_scales: list(&format!("{anchors}.scales"), &[8.0]),
@@ -189,7 +199,10 @@ fn resized_sides(config: &Node) -> Option<[u32; 2]> {
     let steps = |path: &str| config.at(path).map_or(&[][..], Node::items);
     let pipelines = ["test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline"];
     let scale = pipelines.iter().flat_map(|path| steps(path)).find_map(|step| {
-        (step.text("type") == Some("Resize")).then(|| step.numbers("scale")).flatten().or(step.numbers("img_scale"))
+        (step.text("type") == Some("Resize"))
+            .then(|| step.numbers("scale"))
+            .flatten()
+            .or(step.numbers("img_scale"))
     })?;
     let sides: [f64; 2] = scale.try_into().ok()?;
     let sides = sides.map(|side| side as u32);
@@ -270,7 +283,9 @@ mod tests {
 
     #[test]
     fn what_our_network_cannot_do_is_named() {
-        let config = Node::parse("model = dict(roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2))))");
+        let config = Node::parse(
+            "model = dict(roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2))))",
+        );
         let expected = "`model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio` = 2";
         assert_eq!(beyond_us(&config).as_deref(), Some(expected));
         let config = Node::parse("model = dict(data_preprocessor=dict(bgr_to_rgb=False))");

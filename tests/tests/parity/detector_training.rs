@@ -6,14 +6,12 @@ use cvx_heads::{
     TargetMask,
 };
 use cvx_tests::golden::{Array, Golden};
+use cvx_tests::tensors::{gradients_by_path, norm, values};
 use cvx_tests::tolerance::{FORWARD, GRADIENT, LOSS, assert_close, relative_error};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::model::{gradients_by_path, values};
-use crate::reference::{
-    assert_same_set, batch, boxes, detector, expected_proposals, goldens, number, path, size,
-};
+use crate::detector_reference::{Reference, assert_same_set, batch, boxes, expected_proposals, number, size};
 
 /// Room for every anchor and every proposal: nothing is left to chance.
 const EVERYTHING: usize = 1_000_000;
@@ -47,7 +45,7 @@ fn targets(golden: &Golden) -> Vec<Target> {
 
 #[test]
 fn anchors_and_proposals_are_asked_what_mmdet_asks_them() {
-    for golden in goldens() {
+    for golden in Golden::of_kind("mask_rcnn") {
         let expected = golden.tensors("expected_train.safetensors");
         let meta = golden.json("meta.json");
         let targets = targets(&golden);
@@ -129,14 +127,15 @@ fn anchors_and_proposals_are_asked_what_mmdet_asks_them() {
 #[test]
 fn losses_and_gradients_are_those_of_mmdet() {
     let device = Device::flex().autodiff();
-    for golden in goldens() {
+    for golden in Golden::of_kind("mask_rcnn") {
         let everything = RandomSampler::new(EVERYTHING, 0.5);
-        let detector = detector(&golden, &device, |heads| {
+        let reference = Reference::new(&golden, &device, |heads| {
             heads
                 .with_rpn_sampler(everything.clone())
                 .with_roi_sampler(everything.clone())
                 .with_test_proposals(ProposalConfig::train())
         });
+        let detector = &reference.detector;
         let (images, sizes) = batch(&golden, &device);
         let expected = golden.tensors("expected_train.safetensors");
         let maps = detector.backbone.forward(images);
@@ -158,14 +157,13 @@ fn losses_and_gradients_are_those_of_mmdet() {
             assert_close(name, &values(actual.clone()), &[expected], LOSS);
         }
 
-        let gradients = gradients_by_path(&detector, losses.total().backward());
+        let gradients = gradients_by_path(detector, losses.total().backward());
         let norms = table["grad_norms"].as_object().unwrap();
         assert_eq!(gradients.len(), norms.len(), "every parameter has a gradient");
         let mut worst = 0.0_f64;
-        for (name, norm) in norms {
-            let gradient = &gradients[&path(name)];
-            let actual = gradient.iter().map(|&slope| f64::from(slope).powi(2)).sum::<f64>().sqrt();
-            let expected = norm.as_f64().unwrap();
+        for (name, expected) in norms {
+            let actual = norm(&reference.gradient(name, &gradients));
+            let expected = expected.as_f64().unwrap();
             let error = (actual - expected).abs() / expected;
             assert!(error <= GRADIENT, "{name}: norm {actual} is not {expected}");
             worst = worst.max(error);
@@ -173,9 +171,10 @@ fn losses_and_gradients_are_those_of_mmdet() {
         let mut worst_element = 0.0_f64;
         for name in expected.names() {
             if let Some(parameter) = name.strip_prefix("grad.") {
-                let (actual, expected) = (&gradients[&path(parameter)], expected.f32(&name).values);
-                assert_close(&name, actual, &expected, GRADIENT);
-                worst_element = worst_element.max(relative_error(&name, actual, &expected));
+                let (actual, expected) =
+                    (reference.gradient(parameter, &gradients), expected.f32(&name).values);
+                assert_close(&name, &actual, &expected, GRADIENT);
+                worst_element = worst_element.max(relative_error(&name, &actual, &expected));
             }
         }
         println!(

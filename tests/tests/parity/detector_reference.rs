@@ -1,89 +1,67 @@
 //! The detectors of the golden folders: weights, images, boxes.
-//!
-//! Every folder of kind `mask_rcnn` under `tests/golden` and under `$CVX_GOLDEN` is tested.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use burn::prelude::*;
-use burn::store::{KeyRemapper, ModuleSnapshot, PytorchStore};
-use cvx_backbone::{BlockNorm, ConvNextConfig};
-use cvx_heads::{ImageSize, MaskRcnnConfig, Proposal, from_mmdet};
+use cvx_heads::{ImageSize, MaskRcnnConfig, Proposal};
 use cvx_tests::golden::{Array, Golden, Tensors};
 use cvx_tests::tolerance::{PROPOSAL_PIXELS, SCORE};
+use cvx_tools::det::Detector;
+use cvx_tools::recipe::Head;
+use cvx_tools::train::params;
+use cvx_tools::weights::model::{Architecture, Model, Part};
+use cvx_tools::weights::{self, Published, Strictness};
 use serde_json::Value;
-
-use crate::model::{Detector, padded_size};
-
-pub(crate) fn goldens() -> Vec<Golden> {
-    let mut folders = vec![cvx_tests::project_root().join("tests/golden")];
-    folders.extend(std::env::var_os("CVX_GOLDEN").map(PathBuf::from));
-    let mut goldens: Vec<Golden> = folders
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
-        .map(|entry| Golden { folder: entry.unwrap().path() })
-        .filter(|golden| golden.file("meta.json").is_file())
-        .filter(|golden| golden.json("meta.json")["kind"] == "mask_rcnn")
-        .collect();
-    goldens.sort_by(|a, b| a.folder.cmp(&b.folder));
-    assert!(!goldens.is_empty(), "no folder of kind mask_rcnn under {folders:?}");
-    goldens
-}
 
 pub(crate) fn number(value: &Value) -> usize {
     value.as_u64().unwrap() as usize
 }
 
-pub(crate) fn four(value: &Value) -> [usize; 4] {
-    std::array::from_fn(|index| number(&value[index]))
-}
-
 pub(crate) fn size(meta: &Value) -> ImageSize {
     let [height, width] = [0, 1].map(|axis| number(&meta["img_shape"][axis]));
     let [padded_height, padded_width] = [0, 1].map(|axis| number(&meta["pad_shape"][axis]));
-    assert_eq!(padded_size(height, width, 32), ImageSize { height, width, padded_height, padded_width });
+    assert_eq!([height, width].map(|side| side.next_multiple_of(32)), [padded_height, padded_width]);
     ImageSize { height, width, padded_height, padded_width }
 }
 
-/// The detector of a golden with its weights; `change` may alter the configuration of the heads.
-pub(crate) fn detector(
-    golden: &Golden,
-    device: &Device,
-    change: impl Fn(MaskRcnnConfig) -> MaskRcnnConfig,
-) -> Detector {
-    let meta = golden.json("meta.json");
-    let norm = if meta["version"] == 2 { BlockNorm::Grn } else { BlockNorm::LayerScale { init: 1.0 } };
-    let backbone = ConvNextConfig::new(four(&meta["arch"]["depths"]), four(&meta["arch"]["dims"]), norm);
-    let fpn_channels = number(&meta["head"]["fpn_channels"]);
-    let heads = MaskRcnnConfig::new(number(&meta["num_classes"]))
-        .with_fpn_channels(fpn_channels)
-        .with_mask_channels(fpn_channels)
-        .with_fc_channels(number(&meta["head"]["fc_channels"]));
-    let mut detector = Detector {
-        heads: change(heads).init(&backbone.feature_specs(), device),
-        backbone: backbone.init(device),
-    };
-    let names = KeyRemapper::new()
-        .add_pattern(r"\.depthwise_conv\.", ".dwconv.")
-        .and_then(|names| names.add_pattern(r"\.pointwise_conv([12])\.", ".pwconv$1."))
-        .and_then(|names| {
-            names.add_pattern(r"^(roi_head\.)?(neck|rpn_head|bbox_head|mask_head)\.", "heads.$2.")
-        })
-        .unwrap();
-    let mut store = PytorchStore::from_file(golden.file("mmdet.pth"))
-        .with_top_level_key("state_dict")
-        .map_indices_contiguous(false)
-        .remap(names);
-    let loaded = detector.load_from(&mut store).unwrap();
-    assert!(loaded.errors.is_empty() && loaded.missing.is_empty(), "{loaded}");
-    assert!(loaded.unused.is_empty(), "{:?}", loaded.unused);
-    detector
+/// A golden's detector with its weights, and its parameters' names there.
+pub(crate) struct Reference {
+    pub(crate) detector: Detector,
+    published: Published,
+    /// Our paths by mmdet's names.
+    paths: BTreeMap<String, String>,
 }
 
-/// Our path of a parameter of mmdet's.
-pub(crate) fn path(name: &str) -> String {
-    match from_mmdet(name) {
-        Some(ours) => format!("heads.{ours}"),
-        None => name.replace("depthwise_conv", "dwconv").replace("pointwise_conv", "pwconv"),
+impl Reference {
+    /// `change` may alter the configuration of the heads.
+    pub(crate) fn new(
+        golden: &Golden,
+        device: &Device,
+        change: impl Fn(MaskRcnnConfig) -> MaskRcnnConfig,
+    ) -> Self {
+        let file = golden.file("mmdet.pth");
+        let (model, _) = Model::open(&file, None, Part::Whole).unwrap_or_else(|e| panic!("{e:?}"));
+        let Architecture::Detector(architecture) = model.architecture else {
+            panic!("{}: {:?}", file.display(), model.architecture)
+        };
+        let Head::MaskRcnn(head) = &architecture.head;
+        let backbone = architecture.model.config();
+        let detector = Detector {
+            heads: change(head.config()).init(&backbone.feature_specs(), device),
+            backbone: backbone.init(device),
+        };
+        let published = Published::open(&file, None).expect("a checkpoint");
+        let loaded = weights::load(&published, detector, Strictness::Complete);
+        let (detector, _) = loaded.unwrap_or_else(|e| panic!("{e:?}"));
+        let params = params::list(&detector).into_iter().map(|param| param.path);
+        let paths = params.map(|ours| (published.name(&ours).expect("a name of mmdet's"), ours)).collect();
+        Self { detector, published, paths }
+    }
+
+    /// The gradient that mmdet knows under `name`, in its order.
+    pub(crate) fn gradient(&self, name: &str, by_path: &BTreeMap<String, Array<f32>>) -> Vec<f32> {
+        let path = self.paths.get(name).unwrap_or_else(|| panic!("no parameter is mmdet's {name}"));
+        crate::as_theirs(self.published.layout(path), by_path[path].clone())
     }
 }
 

@@ -1,0 +1,252 @@
+//! Files that the public libraries saved, one of each format: recognised, loaded to the last name, converted and back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use cvx_tests::golden::{Golden, Tensors};
+use cvx_tests::tensors::{tensor, values};
+use cvx_tests::tolerance::{FORWARD, assert_close};
+use cvx_tools::det;
+use cvx_tools::recipe::Version;
+use cvx_tools::weights::export::{self, Form};
+use cvx_tools::weights::model::{Architecture, Model, Part};
+use cvx_tools::weights::safetensors_file::SafetensorsFile;
+use cvx_tools::weights::{self, Published, Strictness};
+use serde_json::Value;
+
+use crate::backbone::{assert_maps, backbone, classifier};
+
+/// What is expected of one file.
+struct Case {
+    path: PathBuf,
+    entry: Value,
+    /// What its expected tensors begin with.
+    stem: String,
+}
+
+fn cases(golden: &Golden) -> Vec<Case> {
+    let meta = golden.json("meta.json");
+    let case = |entry: &Value| {
+        let outputs = entry["outputs"].as_object().expect("outputs");
+        let (stem, _) = outputs.keys().next().expect("an output").split_once('.').expect("STEM.OUTPUT");
+        let path = golden.file(entry["file"].as_str().expect("a name"));
+        Case { path, entry: entry.clone(), stem: stem.to_owned() }
+    };
+    meta["files"].as_array().expect("files").iter().map(case).collect()
+}
+
+impl Case {
+    fn is(&self, task: &str) -> bool {
+        self.entry["task"] == task
+    }
+
+    fn has(&self, output: &str) -> bool {
+        self.entry["outputs"].get(format!("{}.{output}", self.stem)).is_some()
+    }
+
+    /// Whether this program has a network for all of it.
+    fn part(&self) -> Part {
+        let is_whole =
+            !self.is("segmentor") && (!self.is("detector") || self.entry["format"] != "torchvision");
+        if is_whole { Part::Whole } else { Part::Backbone }
+    }
+}
+
+fn four(value: &Value) -> [usize; 4] {
+    std::array::from_fn(|index| value[index].as_u64().expect("a number") as usize)
+}
+
+#[test]
+fn every_format_is_recognised_and_computes_what_its_library_computes() {
+    let device = Device::flex();
+    for golden in Golden::of_kind("formats") {
+        let expected = golden.tensors("expected.safetensors");
+        let images: Tensor<4> = tensor(golden.npy("input.npy"), &device);
+        for case in cases(&golden) {
+            let (path, stem) = (&case.path, &case.stem);
+            let what = path.display().to_string();
+            let published = Published::open(path, None).unwrap_or_else(|e| panic!("{e:?}"));
+            assert_eq!(published.depths, four(&case.entry["depths"]), "{what}");
+            assert_eq!(published.dims, four(&case.entry["dims"]), "{what}");
+            assert_eq!(published.version == Version::V2, case.entry["version"] == 2, "{what}");
+
+            let is_dense = case.has("out0");
+            let maps = backbone(path, is_dense, &device).backbone.forward(images.clone());
+            let kind = if is_dense { "out" } else { "stage" };
+            assert_maps(&what, maps, |stage| expected.get(&format!("{stem}.{kind}{stage}")));
+            if case.is("classifier") {
+                let logits = classifier(path, &device).forward(images.clone());
+                let reference = expected.f32(&format!("{stem}.logits")).values;
+                assert_close(&what, &values(logits), &reference, FORWARD);
+            }
+            if case.has("features") {
+                let features = classifier(path, &device).features(images.clone());
+                let reference = expected.f32(&format!("{stem}.features")).values;
+                assert_close(&what, &values(features), &reference, FORWARD);
+            }
+            if case.is("detector") && case.part() == Part::Whole {
+                assert_pyramid(&case, &published, &images, &expected);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_pyramid(case: &Case, published: &Published, images: &Tensor<4>, expected: &Tensors) {
+    let device = images.device();
+    let trained = det::load(&case.path, &device).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(trained.classes.len() as u64, case.entry["num_classes"].as_u64().expect("a number"));
+    let (detector, _) =
+        weights::load(published, trained.architecture.init(&device), Strictness::Complete).expect("it fits");
+    let pyramid = detector.heads.neck.forward(detector.backbone.forward(images.clone()));
+    for (level, map) in pyramid.levels().into_iter().enumerate() {
+        let name = format!("{}.fpn{level}", case.stem);
+        assert_close(&name, &values(map), &expected.f32(&name).values, FORWARD);
+    }
+}
+
+#[test]
+fn the_averaged_weights_of_a_training_run_can_be_chosen() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    for golden in Golden::of_kind("formats") {
+        let expected = golden.tensors("expected.safetensors");
+        for case in cases(&golden).iter().filter(|case| case.has("ema.logits")) {
+            let key = if case.entry["format"] == "timm" { "state_dict_ema" } else { "model_ema" };
+            let (model, _) = Model::open(&case.path, Some(key), Part::Whole).unwrap();
+            let file = folder.path().join("ema.safetensors");
+            export::write(&model, Form::Official, "", &file).unwrap();
+            let logits = classifier(&file, &device).forward(tensor(golden.npy("input.npy"), &device));
+            let reference = expected.f32(&format!("{}.ema.logits", case.stem)).values;
+            assert_close(&case.stem, &values(logits), &reference, FORWARD);
+            let Err(error) = Model::open(&case.path, Some("teacher"), Part::Whole) else {
+                panic!("there is none")
+            };
+            assert!(error.to_string().contains("possible are"), "{error}");
+        }
+    }
+}
+
+/// Names, shapes and bytes of a safetensors file.
+fn contents(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+    let file = SafetensorsFile::open(path).unwrap();
+    let tensors = file.tensors().map(|(name, info)| {
+        let bytes = file.bytes(&name).unwrap();
+        (name, (info.shape.clone(), bytes))
+    });
+    tensors.collect()
+}
+
+#[test]
+fn every_format_becomes_a_checkpoint_and_goes_through_every_naming_without_a_bit_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for golden in Golden::of_kind("formats") {
+        for case in cases(&golden) {
+            let (model, _) = Model::open(&case.path, None, case.part()).unwrap_or_else(|e| panic!("{e:?}"));
+            export::write(&model, Form::Cvx, "x.pth", &file("ours.safetensors")).unwrap();
+            let ours = contents(&file("ours.safetensors"));
+            let (back, _) = Model::open(&file("ours.safetensors"), None, Part::Whole).unwrap();
+            assert_eq!(back.architecture, model.architecture, "{}", case.path.display());
+            assert_eq!(back.classes, model.classes);
+            assert_eq!(back.preprocessing, model.preprocessing);
+            for form in [Form::Official, Form::Timm, Form::Openmmlab] {
+                let what = format!("{} as {form:?}", case.path.display());
+                let left_out = export::write(&back, form, "", &file("theirs.safetensors")).unwrap();
+                let (theirs, _) = Model::open(&file("theirs.safetensors"), None, Part::Whole)
+                    .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+                if form != Form::Timm {
+                    assert_eq!(left_out, [""; 0], "{what}");
+                    assert_eq!(theirs.architecture, model.architecture, "{what}");
+                    assert_eq!(theirs.classes, model.classes, "{what}");
+                    assert_eq!(theirs.preprocessing, model.preprocessing, "{what}");
+                }
+                export::write(&theirs, Form::Cvx, "", &file("again.safetensors")).unwrap();
+                let again = contents(&file("again.safetensors"));
+                for (name, value) in &again {
+                    assert!(ours[name] == *value, "{what}: `{name}` changed");
+                }
+                assert!(form == Form::Timm || again.len() == ours.len(), "{what}: some are lost");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_official_names_is_given_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    let mut num_tested = 0;
+    for golden in Golden::of_kind("classifier") {
+        for (name, form) in [("timm.safetensors", Form::Timm), ("official.pth", Form::Official)] {
+            if !golden.file(name).is_file() {
+                continue;
+            }
+            let (model, _) = Model::open(&golden.file(name), None, Part::Whole).unwrap();
+            export::write(&model, Form::Cvx, "", &ours).unwrap();
+            let (model, _) = Model::open(&ours, None, Part::Whole).unwrap();
+            export::write(&model, form, "", &theirs).unwrap();
+            let written = contents(&theirs);
+            let source = weights::source::Source::open(&golden.file(name), None).unwrap();
+            assert_eq!(written.len(), source.names().count());
+            for original in source.names() {
+                let (shape, bytes) = &written[original];
+                assert_eq!(Some(shape.as_slice()), source.shape(original), "{original}");
+                let values = source.read(original).unwrap();
+                assert!(
+                    values.iter().flat_map(|value| value.to_le_bytes()).eq(bytes.iter().copied()),
+                    "{original}"
+                );
+            }
+            num_tested += 1;
+        }
+    }
+    assert!(num_tested > 0);
+}
+
+#[test]
+fn architectures_and_preprocessing_are_those_the_files_tell() {
+    for golden in Golden::of_kind("formats") {
+        for case in cases(&golden) {
+            let (model, _) = Model::open(&case.path, None, case.part()).unwrap();
+            let classes = case.entry["num_classes"].as_u64();
+            match &model.architecture {
+                Architecture::Classifier(architecture) => {
+                    assert_eq!(Some(architecture.classifier.num_classes as u64), classes.or(Some(0)));
+                    let folder = case.path.is_dir() && case.is("classifier");
+                    if folder {
+                        assert_eq!(model.classes, ["bolt", "nut", "gear", "spring", "washer"]);
+                    }
+                    assert_preprocessing(&case.path, &model.preprocessing);
+                }
+                Architecture::Detector(architecture) => {
+                    assert_eq!(Some(architecture.num_classes() as u64), classes);
+                    assert_eq!(model.preprocessing["input"]["pad_multiple"], 32);
+                }
+                Architecture::Backbone(_) => assert!(model.classes.is_empty()),
+            }
+        }
+    }
+}
+
+/// What `preprocessor_config.json` beside the weights says, or what everyone does.
+#[track_caller]
+fn assert_preprocessing(path: &Path, found: &Value) {
+    let close =
+        |found: &Value, expected: f64| (found.as_f64().expect("a number") / expected - 1.0).abs() < FORWARD;
+    let told = std::fs::read(path.join("preprocessor_config.json"));
+    let Ok(told) = told else {
+        let usual = close(&found["mean"][0], 123.675) && close(&found["std"][2], 57.375);
+        assert!(usual || path.is_dir(), "{}: {found}", path.display());
+        return;
+    };
+    let told: Value = serde_json::from_slice(&told).expect("JSON");
+    for (ours, theirs) in [("mean", "image_mean"), ("std", "image_std")] {
+        for channel in 0..3 {
+            let expected = 255.0 * told[theirs][channel].as_f64().expect("a number");
+            assert!(close(&found[ours][channel], expected), "{}: {found} {told}", path.display());
+        }
+    }
+    assert_eq!(found["size"], told["size"]["shortest_edge"], "{}", path.display());
+}
