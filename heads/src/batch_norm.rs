@@ -29,6 +29,18 @@ pub struct BatchNorm2d {
     running_var: RunningValue,
 }
 
+/// Whether the parameter of this path is a running statistic, which is kept with the weights but not trained.
+///
+/// ```
+/// use cvx_heads::is_running_statistic;
+///
+/// assert!(is_running_statistic("decode_head.bottleneck.bn.running_var"));
+/// assert!(!is_running_statistic("decode_head.bottleneck.bn.weight"));
+/// ```
+pub fn is_running_statistic(path: &str) -> bool {
+    ["running_mean", "running_var"].contains(&path.rsplit('.').next().unwrap_or_default())
+}
+
 /// What normalisation by running statistics amounts to: `x * scale + shift`.
 pub(crate) struct Affine {
     /// `[channels]`

@@ -68,7 +68,7 @@ mod upernet;
 
 pub use crate::anchors::Anchors;
 pub use crate::assign::{Assigned, LowQualityMatch, MaxIouAssigner, iou};
-pub use crate::batch_norm::BatchNorm2d;
+pub use crate::batch_norm::{BatchNorm2d, is_running_statistic};
 pub use crate::batch_norm_op::{BatchNormalised, batch_norm, batch_norm_composed};
 pub use crate::box_coder::{BoxCoder, clip};
 pub use crate::box_head::{
