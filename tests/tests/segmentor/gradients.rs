@@ -77,15 +77,14 @@ fn a_single_value_is_not_normalised() {
 
 #[test]
 fn dropout_acts_in_training_alone() {
-    let device = Device::flex();
     let often = |device: &Device| heads(device, |config| config.with_dropout(0.5));
-    let segment = |device: &Device| values(often(device).segment(maps(2, device)));
-    assert_eq!(segment(&device), segment(&device));
-
-    let device = device.autodiff();
-    let heads = often(&device);
-    let maps = maps(2, &device);
-    assert_ne!(values(heads.segment(maps.clone())), values(heads.segment(maps)));
+    // Whether two looks at the same maps differ; the test does not say how, that would print thousands of numbers.
+    let varies = |device: &Device| {
+        let (heads, maps) = (often(device), maps(2, device));
+        values(heads.segment(maps.clone())) != values(heads.segment(maps))
+    };
+    assert!(!varies(&Device::flex()));
+    assert!(varies(&Device::flex().autodiff()));
 }
 
 #[test]
