@@ -77,6 +77,17 @@ impl AxisMap {
         (first_input, &self.weights[begin..end])
     }
 
+    /// The outputs for a line of inputs.
+    #[inline(always)]
+    pub(crate) fn apply(&self, line: &[f32], out: &mut [f32]) {
+        assert_eq!((line.len(), out.len()), (self.inputs, self.rows.len()), "inputs and outputs");
+        for (out, taps) in out.iter_mut().zip(&self.rows) {
+            let weights = &self.weights[taps.begin..taps.end];
+            let values = &line[taps.first_input..][..weights.len()];
+            *out = weights.iter().zip(values).map(|(weight, value)| weight * value).sum();
+        }
+    }
+
     /// From outputs to inputs.
     pub(crate) fn transposed(&self) -> Self {
         let mut columns: Vec<(usize, Vec<f32>)> = vec![(0, Vec::new()); self.inputs];

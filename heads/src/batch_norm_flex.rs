@@ -135,7 +135,8 @@ impl BatchNormBackwardOps for Flex {
         }
         // Statistics over several processes would add these totals up here.
         let mut x_grad = vec![0.0; x.len()];
-        let planes = x_grad.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area).zip(grad.par_chunks_exact(area)));
+        let planes =
+            x_grad.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area).zip(grad.par_chunks_exact(area)));
         planes.enumerate().for_each(|(plane, (out, (x, grad)))| {
             let (channel, [total, along]) = (channels[plane % num_channels], totals[plane % num_channels]);
             let (mean, along) = (total / moments.count, along / moments.count);

@@ -44,7 +44,12 @@ pub struct BatchNormalised {
 /// - `x`: `[batch, channels, height, width]`
 /// - `weight`, `bias`: `[channels]`
 /// - output: see [`BatchNormalised`]
-pub fn batch_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, activation: Activation) -> BatchNormalised {
+pub fn batch_norm(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    activation: Activation,
+) -> BatchNormalised {
     let device = x.device().without_autodiff();
     if !matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
         return batch_norm_composed(x, weight, bias, activation);

@@ -20,7 +20,11 @@ pub struct AreaMeans {
 pub type PoolingBranch = (AreaMeans, ConvNorm);
 
 /// One branch for each of `scales`, from and to as many `channels`.
-pub(crate) fn pooling_branches(scales: &[usize], channels: [usize; 2], device: &Device) -> Vec<PoolingBranch> {
+pub(crate) fn pooling_branches(
+    scales: &[usize],
+    channels: [usize; 2],
+    device: &Device,
+) -> Vec<PoolingBranch> {
     scales.iter().map(|&bins| (AreaMeans { bins }, ConvNorm::new(channels, 1, device))).collect()
 }
 

@@ -95,11 +95,7 @@ fn resample_planes(planes: &[f32], rows: &AxisMap, columns: &AxisMap, out: &mut 
                         *sum += weight * value;
                     }
                 }
-                for (column, out) in out.iter_mut().enumerate() {
-                    let (first_column, weights) = columns.taps(column);
-                    let values = &between[first_column..][..weights.len()];
-                    *out = weights.iter().zip(values).map(|(weight, value)| weight * value).sum();
-                }
+                columns.apply(between, out);
             }
         },
     );

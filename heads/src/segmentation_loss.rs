@@ -14,26 +14,16 @@
 //! <https://arxiv.org/abs/1705.08790>.
 
 use burn::prelude::*;
-use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::activation::softmax;
 
 use crate::host::{floats, read_floats};
 use crate::lovasz::lovasz_slopes;
+use crate::pixel_loss::{PixelLoss, PixelMean, PixelWeights, pixel_loss};
 use crate::resample::resize_bilinear;
-
-/// Keeps quotients finite where every pixel is ignored: `torch.finfo(torch.float32).eps`.
-const TINY: f64 = f32::EPSILON as f64;
+use crate::truth::Truth;
 
 /// Keeps Dice finite; mmseg, `dice_loss.py`.
 const DICE_EPSILON: f64 = 1e-3;
-
-/// What a sum of cross-entropies is divided by.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum PixelMean {
-    /// The number of all pixels, ignored ones included (`avg_non_ignore=False`).
-    All,
-    /// The number of pixels that are not ignored (`avg_non_ignore=True`).
-    NotIgnored,
-}
 
 /// Configuration of a head's loss.
 #[derive(Config, Debug)]
@@ -103,37 +93,30 @@ impl SegmentationLossConfig {
         if let Some(weights) = &self.class_weights {
             assert_eq!(weights.len(), num_classes, "one weight a class");
         }
-        let logits = resize_bilinear(logits, [height, width]);
-        let truth = Truth::new(labels, self.ignore_label);
-        SegmentationTerms {
-            cross_entropy: self.cross_entropy(logits.clone(), &truth) * self.cross_entropy,
-            dice: self.dice.map(|weight| dice(logits.clone(), &truth) * weight),
-            lovasz: self.lovasz.map(|weight| self.lovasz(logits.clone(), &truth) * weight),
-            accuracy: accuracy(logits, &truth),
-        }
-    }
-
-    fn cross_entropy(&self, logits: Tensor<4>, truth: &Truth) -> Tensor<1> {
-        let Truth { classes, counted } = truth.clone();
-        let num_pixels = classes.shape().num_elements();
-        let weights = match &self.class_weights {
-            None => counted.clone(),
-            Some(weights) => {
-                let by_class = floats(weights.clone(), &counted.device());
-                counted.clone() * by_class.select(0, classes.clone().reshape([num_pixels])).reshape(counted.shape())
-            }
+        let weights = PixelWeights {
+            ignore_label: self.ignore_label,
+            mean: self.pixel_mean,
+            by_class: self.class_weights.as_deref(),
         };
-        let log_likelihood = log_softmax(logits, 1).gather(1, classes);
-        let sum = (log_likelihood * weights.clone()).sum().neg();
-        match (&self.class_weights, self.pixel_mean) {
-            (None, PixelMean::All) => sum / (num_pixels as f64 + TINY),
-            (None, PixelMean::NotIgnored) | (Some(_), _) => sum / (weights.sum() + TINY),
+        let PixelLoss { cross_entropy, accuracy } = pixel_loss(logits.clone(), labels.clone(), weights);
+        // The other two need probabilities of all pixels.
+        let all = (self.dice.is_some() || self.lovasz.is_some()).then(|| {
+            (softmax(resize_bilinear(logits, [height, width]), 1), Truth::new(labels, self.ignore_label))
+        });
+        let term = |weight: Option<f64>, term: &dyn Fn(Tensor<4>, &Truth) -> Tensor<1>| {
+            let (weight, (probabilities, truth)) = weight.zip(all.as_ref())?;
+            Some(term(probabilities.clone(), truth) * weight)
+        };
+        SegmentationTerms {
+            cross_entropy: cross_entropy * self.cross_entropy,
+            dice: term(self.dice, &dice),
+            lovasz: term(self.lovasz, &|probabilities, truth| self.lovasz(probabilities, truth)),
+            accuracy,
         }
     }
 
-    fn lovasz(&self, logits: Tensor<4>, truth: &Truth) -> Tensor<1> {
-        let [batch, num_classes, height, width] = logits.dims();
-        let probabilities = softmax(logits, 1);
+    fn lovasz(&self, probabilities: Tensor<4>, truth: &Truth) -> Tensor<1> {
+        let [batch, num_classes, height, width] = probabilities.dims();
         let errors = (truth.one_hot(num_classes) - probabilities).abs();
         let Truth { classes, counted } = truth;
         // The extension is linear in the errors once they are sorted: its slopes are constants.
@@ -149,43 +132,12 @@ impl SegmentationLossConfig {
     }
 }
 
-/// Labels as tensors that can be computed with: `[batch, 1, height, width]`.
-#[derive(Clone, Debug)]
-struct Truth {
-    /// The class of each pixel, class 0 where it is ignored.
-    classes: Tensor<4, Int>,
-    /// One, or zero where it is ignored.
-    counted: Tensor<4>,
-}
-
-impl Truth {
-    fn new(labels: Tensor<3, Int>, ignore_label: usize) -> Self {
-        let labels = labels.unsqueeze_dim::<4>(1);
-        let ignored = labels.clone().equal_elem(ignore_label as i32);
-        Self { classes: labels.mask_fill(ignored.clone(), 0), counted: ignored.bool_not().float() }
-    }
-
-    /// `[batch, classes, height, width]`, nothing where a pixel is ignored.
-    fn one_hot(&self, num_classes: usize) -> Tensor<4> {
-        let device = self.counted.device();
-        let indices = Tensor::<1, Int>::arange(0..num_classes as i64, &device).reshape([1, num_classes, 1, 1]);
-        self.classes.clone().equal(indices).float() * self.counted.clone()
-    }
-}
-
 /// All classes and pixels of an image are one set; the mean is over images.
-fn dice(logits: Tensor<4>, truth: &Truth) -> Tensor<1> {
-    let [batch, num_classes, _, _] = logits.dims();
-    let probabilities = softmax(logits, 1);
+fn dice(probabilities: Tensor<4>, truth: &Truth) -> Tensor<1> {
+    let [batch, num_classes, _, _] = probabilities.dims();
     let truth = truth.one_hot(num_classes);
     let sum = |values: Tensor<4>| values.reshape([batch as i32, -1]).sum_dim(1);
     let both = sum(probabilities.clone() * truth.clone());
     let sizes = sum(probabilities.square()) + sum(truth.square()) + 2.0 * DICE_EPSILON;
     (both * 2.0 / sizes).neg().add_scalar(1.0).mean()
-}
-
-fn accuracy(logits: Tensor<4>, truth: &Truth) -> Tensor<1> {
-    let Truth { classes, counted } = truth.clone();
-    let right = logits.detach().argmax(1).equal(classes).float() * counted.clone();
-    (right.sum() + TINY) * 100.0 / (counted.sum() + TINY)
 }

@@ -82,7 +82,9 @@ fn windows_are_cut_and_averaged_as_by_mmseg() {
             assert_classes(&expected, &format!("{case}.argmax"), classes(found.clone(), [height, width]));
             let prefix = format!("{case}.resized_to_");
             for name in expected.names().iter().filter(|name| name.starts_with(&prefix)) {
-                let &[_, height, width] = &expected.i64(name).shape[..] else { panic!("{name} has three axes") };
+                let &[_, height, width] = &expected.i64(name).shape[..] else {
+                    panic!("{name} has three axes")
+                };
                 assert_classes(&expected, name, classes(found.clone(), [height, width]));
             }
         }

@@ -1,9 +1,12 @@
 //! The losses by hand, and their edges: ignored pixels, class weights, Dice, Lovasz.
 
 use burn::prelude::*;
-use cvx_heads::{PixelMean, SegmentationLossConfig};
+use burn::tensor::Distribution;
+use cvx_heads::{
+    PixelLoss, PixelMean, PixelWeights, SegmentationLossConfig, pixel_loss, pixel_loss_composed,
+};
 use cvx_tests::tensors::{gradient, values};
-use cvx_tests::tolerance::{FINITE_DIFFERENCE, ONE_OPERATION, assert_close};
+use cvx_tests::tolerance::{FINITE_DIFFERENCE, GRADIENT, ONE_OPERATION, assert_close};
 
 /// Logits of two classes on one row of four pixels, and labels of which one is ignored.
 fn logits(device: &Device) -> Tensor<4> {
@@ -118,4 +121,62 @@ fn gradients_of_all_terms_are_their_finite_differences() {
         })
         .collect();
     assert_close("gradient", &gradient(&at_start, &gradients), &numeric, FINITE_DIFFERENCE);
+}
+
+/// A loss of pixels: how it is computed is what the test compares.
+type Loss = fn(Tensor<4>, Tensor<3, Int>, PixelWeights<'_>) -> PixelLoss;
+
+#[test]
+fn the_fused_loss_is_the_composed_one() {
+    let device = Device::flex().autodiff();
+    device.seed(6);
+    // Stretched, squeezed, as they are; from one class and one pixel to several bands of rows.
+    for ([batch, classes, height, width], image) in [
+        ([2, 5, 16, 12], [64, 48]),
+        ([1, 3, 9, 40], [70, 33]),
+        ([2, 150, 3, 2], [5, 8]),
+        ([1, 1, 4, 4], [4, 4]),
+        ([3, 2, 1, 1], [65, 1]),
+    ] {
+        let logits =
+            Tensor::<4>::random([batch, classes, height, width], Distribution::Normal(0.0, 3.0), &device);
+        let logits = logits.require_grad();
+        let [image_height, image_width] = image;
+        let label = |at: usize| if at % 7 == 3 { 200 } else { (at * 31 % 47 % classes) as i32 };
+        let labels: Vec<i32> = (0..batch * image_height * image_width).map(label).collect();
+        let labels = TensorData::new(labels, [batch, image_height, image_width]);
+        let labels: Tensor<3, Int> = Tensor::from_data(labels, &device);
+        let class_weights: Vec<f32> = (0..classes).map(|class| 0.5 + class as f32 / 10.0).collect();
+        for (mean, by_class) in [
+            (PixelMean::All, None),
+            (PixelMean::NotIgnored, None),
+            (PixelMean::All, Some(&class_weights[..])),
+        ] {
+            let weights = PixelWeights { ignore_label: 200, mean, by_class };
+            let run = |loss: Loss| {
+                let PixelLoss { cross_entropy, accuracy } = loss(logits.clone(), labels.clone(), weights);
+                let gradients = (cross_entropy.clone() * 3.0).backward();
+                [values(cross_entropy), values(accuracy), gradient(&logits, &gradients)]
+            };
+            let ([loss, accuracy, slopes], expected) = (run(pixel_loss), run(pixel_loss_composed));
+            assert_close("loss", &loss, &expected[0], ONE_OPERATION);
+            assert_close("accuracy", &accuracy, &expected[1], ONE_OPERATION);
+            assert_close("gradient", &slopes, &expected[2], GRADIENT);
+        }
+    }
+}
+
+#[test]
+fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
+    let device = Device::flex();
+    let logits = logits(&device).slice_fill(s![.., 0..1, .., 0..1], f32::NAN);
+    let loss = SegmentationLossConfig::new().terms(logits, labels(LABELS, &device)).total();
+    assert!(values(loss)[0].is_nan());
+}
+
+#[test]
+#[should_panic(expected = "label 2 of 2 classes")]
+fn a_label_beyond_the_classes_is_refused() {
+    let device = Device::flex();
+    SegmentationLossConfig::new().terms(logits(&device), labels([0, 2, 0, 0], &device));
 }

@@ -13,7 +13,8 @@ use crate::reference::{Reference, float, input, labels};
 pub(crate) fn assert_losses(what: &str, losses: &UperNetLosses, expected: &Value) {
     let UperNetLosses { decode, auxiliary } = losses;
     let auxiliary = auxiliary.as_ref().expect("an auxiliary head");
-    for (head, SegmentationTerms { cross_entropy, accuracy, .. }) in [("decode", decode), ("aux", auxiliary)] {
+    for (head, SegmentationTerms { cross_entropy, accuracy, .. }) in [("decode", decode), ("aux", auxiliary)]
+    {
         for (term, actual) in [("loss_ce", cross_entropy), ("acc_seg", accuracy)] {
             let name = format!("{head}.{term}");
             let expected = [float(&expected[&name]) as f32];
@@ -53,7 +54,9 @@ fn losses_gradients_and_running_statistics_are_those_of_mmseg() {
             let norms = table["grad_norms"].as_object().expect("norms");
             assert_eq!(gradients.len(), norms.len(), "every parameter has a gradient");
             let mut worst = (0.0, "");
-            for (name, expected) in norms.iter().filter(|(name, _)| !zero.contains(&Value::from(name.as_str()))) {
+            for (name, expected) in
+                norms.iter().filter(|(name, _)| !zero.contains(&Value::from(name.as_str())))
+            {
                 let (actual, expected) = (norm(&gradients[name]), float(expected));
                 let error = (actual - expected).abs() / expected;
                 assert!(error <= GRADIENT, "{mode}: {name}: norm {actual} is not {expected}");

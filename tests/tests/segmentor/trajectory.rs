@@ -44,9 +44,11 @@ fn assert_trains_as_in_mmseg(golden: &Golden) {
     let zero = meta["analytically_zero_gradient"].as_array().expect("a list");
     let zero: Vec<String> = zero.iter().map(|name| name.as_str().expect("a name").to_owned()).collect();
     let mut noise = zero.clone();
-    noise.extend((0..3).filter(|level| zero.contains(&format!("backbone.norm{level}.bias"))).map(|level| {
-        format!("decode_head.lateral_convs.{level}.bn.running_mean")
-    }));
+    noise.extend(
+        (0..3)
+            .filter(|level| zero.contains(&format!("backbone.norm{level}.bias")))
+            .map(|level| format!("decode_head.lateral_convs.{level}.bn.running_mean")),
+    );
 
     let mut unsure: BTreeMap<String, Vec<bool>> = BTreeMap::new();
     let (images, truth) = (golden.npy("input_images.npy"), golden.npy("input_labels.npy"));
@@ -119,9 +121,13 @@ fn entry(all: &Array<f32>, index: usize) -> Array<f32> {
 
 /// Rates, weight decays and numbers of tensors of mmengine's groups.
 fn assert_groups(groups: &ParamGroups, lr: f64, expected: &Value) {
-    let describe = |lr: f64, weight_decay: f64, count: usize| (format!("{lr:.9}"), weight_decay.to_string(), count);
-    let mut ours: Vec<_> =
-        groups.rows().iter().map(|row| describe(lr * row.lr_scale, row.weight_decay, row.num_tensors)).collect();
+    let describe =
+        |lr: f64, weight_decay: f64, count: usize| (format!("{lr:.9}"), weight_decay.to_string(), count);
+    let mut ours: Vec<_> = groups
+        .rows()
+        .iter()
+        .map(|row| describe(lr * row.lr_scale, row.weight_decay, row.num_tensors))
+        .collect();
     let expected = expected.as_array().expect("groups");
     let mut theirs: Vec<_> = expected
         .iter()

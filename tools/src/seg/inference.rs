@@ -57,7 +57,8 @@ pub fn logits(segmentor: &Segmentor, images: Tensor<4>, window: Window) -> Tenso
     }
     let sum = sum.unwrap_or_else(|| unreachable!("there is a window"));
     let counts = [coverage(height, &rows), coverage(width, &columns)];
-    let [row_counts, column_counts] = counts.map(|counts| Tensor::<1>::from_floats(counts.as_slice(), &sum.device()));
+    let [row_counts, column_counts] =
+        counts.map(|counts| Tensor::<1>::from_floats(counts.as_slice(), &sum.device()));
     sum / (row_counts.reshape([1, 1, height, 1]) * column_counts.reshape([1, 1, 1, width]))
 }
 
@@ -72,7 +73,10 @@ pub fn classes(logits: Tensor<4>, size: [usize; 2]) -> Tensor<3, Int> {
 
 /// Where windows begin and end along one side of an image.
 fn spans(side: usize, size: usize, stride: usize) -> Vec<Range<usize>> {
-    assert!(size > 0 && (1..=size).contains(&stride), "windows of {size} pixels every {stride} leave pixels out");
+    assert!(
+        size > 0 && (1..=size).contains(&stride),
+        "windows of {size} pixels every {stride} leave pixels out"
+    );
     let count = side.saturating_sub(size).div_ceil(stride) + 1;
     let span = |index: usize| {
         let end = (index * stride + size).min(side);
