@@ -11,6 +11,7 @@ use crate::batch_norm_op::{
     BatchNormBackwardOps, BatchNormGradients, BatchNormOps, BatchNormState, EPSILON, Moments,
 };
 use crate::conv_op::Activation;
+use crate::vectorised::vectorised;
 
 /// Sums kept side by side, so that the compiler adds vectors.
 const LANES: usize = 16;
@@ -33,6 +34,12 @@ impl Channel {
     #[inline(always)]
     fn scale(self, normalised: f64) -> f64 {
         normalised * self.weight + self.bias
+    }
+
+    /// The gradient in front of the activation.
+    #[inline(always)]
+    fn pass_back(self, normalised: f64, grad: f32, relu: bool) -> f64 {
+        if relu && self.scale(normalised) <= 0.0 { 0.0 } else { f64::from(grad) }
     }
 }
 
@@ -62,14 +69,10 @@ impl BatchNormOps for Flex {
         let moments = moments(x, num_channels, area);
         let channels = channels(&moments, floats(&weight), floats(&bias));
         let mut out = vec![0.0; x.len()];
+        let relu = activation == Activation::Relu;
         let planes = out.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area)).enumerate();
         planes.for_each(|(plane, (out, x))| {
-            let channel = channels[plane % num_channels];
-            for (out, &x) in out.iter_mut().zip(x) {
-                let y = channel.scale(channel.normalise(x)) as f32;
-                // Not `max`, which would hide what is not a number.
-                *out = if y < 0.0 && activation == Activation::Relu { 0.0 } else { y };
-            }
+            normalise_plane(x, channels[plane % num_channels], relu, out);
         });
         // Nobody set it: the caller's cell is new.
         let _ = found.set(moments);
@@ -79,14 +82,7 @@ impl BatchNormOps for Flex {
 
 /// Mean and biased variance of each channel.
 fn moments(x: &[f32], num_channels: usize, area: usize) -> Moments {
-    // Each plane in two passes while it is in the cache, then image by image.
-    let planes: Vec<(f64, f64)> = x
-        .par_chunks_exact(area)
-        .map(|plane| {
-            let mean = sum(plane, |x| x) / area as f64;
-            (mean, sum(plane, |x| (x - mean) * (x - mean)) / area as f64)
-        })
-        .collect();
+    let planes: Vec<(f64, f64)> = x.par_chunks_exact(area).map(plane_moments).collect();
     let mut moments = Moments::none(num_channels);
     for image in planes.chunks_exact(num_channels) {
         let (mean, variance) = image.iter().copied().unzip();
@@ -109,22 +105,13 @@ impl BatchNormBackwardOps for Flex {
         let (weight, bias) = (weight.to_contiguous(), bias.to_contiguous());
         let (x, grad) = (floats(&x), floats(&grad));
         let channels = channels(moments, floats(&weight), floats(&bias));
-        let passes = |channel: Channel, normalised: f64| {
-            activation == Activation::Identity || channel.scale(normalised) > 0.0
-        };
+        let relu = activation == Activation::Relu;
 
         let sums: Vec<[f64; 2]> = x
             .par_chunks_exact(area)
             .zip(grad.par_chunks_exact(area))
             .enumerate()
-            .map(|(plane, (x, grad))| {
-                let channel = channels[plane % num_channels];
-                sum_pairs(x, grad, |x, grad| {
-                    let normalised = channel.normalise(x);
-                    let grad = if passes(channel, normalised) { f64::from(grad) } else { 0.0 };
-                    [grad, grad * normalised]
-                })
-            })
+            .map(|(plane, (x, grad))| gradient_sums(x, grad, channels[plane % num_channels], relu))
             .collect();
         let mut totals = vec![[0.0; 2]; num_channels];
         for image in sums.chunks_exact(num_channels) {
@@ -139,13 +126,8 @@ impl BatchNormBackwardOps for Flex {
             x_grad.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area).zip(grad.par_chunks_exact(area)));
         planes.enumerate().for_each(|(plane, (out, (x, grad)))| {
             let (channel, [total, along]) = (channels[plane % num_channels], totals[plane % num_channels]);
-            let (mean, along) = (total / moments.count, along / moments.count);
-            let scale = channel.weight * channel.inverse;
-            for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
-                let normalised = channel.normalise(x);
-                let grad = if passes(channel, normalised) { f64::from(grad) } else { 0.0 };
-                *out = (scale * (grad - mean - normalised * along)) as f32;
-            }
+            let means = [total / moments.count, along / moments.count];
+            gradient_plane(x, grad, channel, relu, means, out);
         });
         let column = |at: usize| totals.iter().map(|total| total[at] as f32).collect();
         BatchNormGradients {
@@ -156,7 +138,58 @@ impl BatchNormBackwardOps for Flex {
     }
 }
 
+vectorised! {
+    /// Mean and biased variance of a plane, in two passes while it is in the cache.
+    fn plane_moments(plane: &[f32]) -> (f64, f64) {
+        let area = plane.len() as f64;
+        let mean = sum(plane, |x| x) / area;
+        (mean, sum(plane, |x| (x - mean) * (x - mean)) / area)
+    }
+}
+
+vectorised! {
+    /// Normalises, scales, shifts and activates.
+    fn normalise_plane(x: &[f32], channel: Channel, relu: bool, out: &mut [f32]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            let y = channel.scale(channel.normalise(x)) as f32;
+            // Not `max`, which would hide what is not a number.
+            *out = if y < 0.0 && relu { 0.0 } else { y };
+        }
+    }
+}
+
+vectorised! {
+    /// Sums over a plane of the gradient before the activation, and of its product with the normalised values.
+    fn gradient_sums(x: &[f32], grad: &[f32], channel: Channel, relu: bool) -> [f64; 2] {
+        sum_pairs(x, grad, |x, grad| {
+            let normalised = channel.normalise(x);
+            let grad = channel.pass_back(normalised, grad, relu);
+            [grad, grad * normalised]
+        })
+    }
+}
+
+vectorised! {
+    /// The gradient of a plane's values, from that of its output and from the means of both sums.
+    fn gradient_plane(
+        x: &[f32],
+        grad: &[f32],
+        channel: Channel,
+        relu: bool,
+        means: [f64; 2],
+        out: &mut [f32],
+    ) {
+        let (scale, [mean, along]) = (channel.weight * channel.inverse, means);
+        for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+            let normalised = channel.normalise(x);
+            let grad = channel.pass_back(normalised, grad, relu);
+            *out = (scale * (grad - mean - normalised * along)) as f32;
+        }
+    }
+}
+
 /// The sum of `term` over a plane, in lanes of its own.
+#[inline(always)]
 fn sum(plane: &[f32], term: impl Fn(f64) -> f64) -> f64 {
     let (chunks, rest) = plane.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
@@ -169,6 +202,7 @@ fn sum(plane: &[f32], term: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// The sums of both of `terms` over two planes of one size.
+#[inline(always)]
 fn sum_pairs(left: &[f32], right: &[f32], terms: impl Fn(f32, f32) -> [f64; 2]) -> [f64; 2] {
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
     let mut lanes = [[0.0; LANES]; 2];

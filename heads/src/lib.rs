@@ -68,6 +68,7 @@ mod target;
 mod truth;
 mod uper_head;
 mod upernet;
+mod vectorised;
 
 pub use crate::anchors::Anchors;
 pub use crate::assign::{Assigned, LowQualityMatch, MaxIouAssigner, iou};

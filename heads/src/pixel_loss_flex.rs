@@ -7,11 +7,11 @@
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::axis_map::AxisMap;
 use crate::pixel_loss::{PixelLossBackwardOps, PixelLossOps, PixelTask};
+use crate::vectorised::vectorised;
 
 /// Rows of labels of one task.
 const BAND: usize = 32;
@@ -77,7 +77,7 @@ fn shares(logits: &[f32], sizes: [usize; 4], task: &PixelTask, wants_gradient: b
     let (num_rows, row_length) = (task.rows.outputs(), task.columns.outputs());
     assert_eq!([height, width], [task.rows.inputs(), task.columns.inputs()], "height and width of logits");
     assert_eq!(task.labels.len(), batch * num_rows * row_length, "number of labels");
-    let (num_bands, arch) = (num_rows.div_ceil(BAND), Arch::new());
+    let num_bands = num_rows.div_ceil(BAND);
     let back = task.columns.transposed();
     (0..batch * num_bands)
         .into_par_iter()
@@ -94,12 +94,10 @@ fn shares(logits: &[f32], sizes: [usize; 4], task: &PixelTask, wants_gradient: b
                 let mut share = Share { loss: 0.0, right: 0, first_row, gradient: vec![0.0; size] };
                 for line in top..bottom {
                     let labels = &task.labels[(image * num_rows + line) * row_length..][..row_length];
-                    arch.dispatch(|| {
-                        row.stretch(logits, task.rows.taps(line), &task.columns, height);
-                        row.compare(labels, task, &mut share);
-                    });
+                    stretch(row, logits, height, &task.rows, line, &task.columns);
+                    compare(row, labels, task, &mut share);
                     if wants_gradient {
-                        arch.dispatch(|| row.squeeze(labels, task, &back, line, kept_rows, &mut share));
+                        squeeze(row, labels, task, &back, line, kept_rows, &mut share);
                     }
                 }
                 share
@@ -139,34 +137,34 @@ impl Row {
     fn length(&self) -> usize {
         self.sums.len()
     }
+}
 
+vectorised! {
     /// Interpolates the row's logits.
-    #[inline(always)]
-    fn stretch(
-        &mut self,
-        logits: &[f32],
-        (first, weights): (usize, &[f32]),
-        columns: &AxisMap,
-        height: usize,
-    ) {
-        let (width, length) = (self.width, self.length());
-        let planes = logits.chunks_exact(height * width).zip(self.between.chunks_exact_mut(width));
-        for ((plane, between), values) in planes.zip(self.values.chunks_exact_mut(length)) {
+    fn stretch(row: &mut Row, logits: &[f32], height: usize, rows: &AxisMap, line: usize, columns: &AxisMap) {
+        let (width, length) = (row.width, row.length());
+        let (first, weights) = rows.taps(line);
+        let planes = logits.chunks_exact(height * width).zip(row.between.chunks_exact_mut(width));
+        for ((plane, between), values) in planes.zip(row.values.chunks_exact_mut(length)) {
             between.fill(0.0);
             for (&weight, line) in weights.iter().zip(plane[first * width..].chunks_exact(width)) {
-                between.iter_mut().zip(line).for_each(|(sum, &logit)| *sum += weight * logit);
+                for (sum, &logit) in between.iter_mut().zip(line) {
+                    *sum += weight * logit;
+                }
             }
             columns.apply(between, values);
         }
     }
+}
 
+vectorised! {
     /// Turns logits into exponentials; adds losses and hits to the share.
-    #[inline(always)]
-    fn compare(&mut self, labels: &[Option<u32>], task: &PixelTask, share: &mut Share) {
-        let length = self.length();
-        self.largest.fill(f32::NEG_INFINITY);
-        for (class, values) in self.values.chunks_exact(length).enumerate() {
-            let known = self.largest.iter_mut().zip(&mut self.best);
+    fn compare(row: &mut Row, labels: &[Option<u32>], task: &PixelTask, share: &mut Share) {
+        let length = row.length();
+        let Row { values: all, largest: all_largest, best: all_best, sums, scales, .. } = row;
+        all_largest.fill(f32::NEG_INFINITY);
+        for (class, values) in all.chunks_exact(length).enumerate() {
+            let known = all_largest.iter_mut().zip(all_best.iter_mut());
             for ((largest, best), &value) in known.zip(values) {
                 let is_larger = value > *largest;
                 *largest = if is_larger { value } else { *largest };
@@ -176,31 +174,31 @@ impl Row {
         for (pixel, label) in labels.iter().enumerate() {
             let Some(class) = *label else { continue };
             let weight = task.by_class[class as usize];
-            share.right += usize::from(self.best[pixel] == class);
-            let distance = self.largest[pixel] - self.values[class as usize * length + pixel];
+            share.right += usize::from(all_best[pixel] == class);
+            let distance = all_largest[pixel] - all[class as usize * length + pixel];
             share.loss += f64::from(weight) * f64::from(distance);
         }
-        self.sums.fill(0.0);
-        for values in self.values.chunks_exact_mut(length) {
-            let known = self.largest.iter().zip(&mut self.sums);
-            for ((largest, sum), value) in known.zip(values) {
+        sums.fill(0.0);
+        for values in all.chunks_exact_mut(length) {
+            for ((largest, sum), value) in all_largest.iter().zip(sums.iter_mut()).zip(values) {
                 *value = exponential(*value - largest);
                 *sum += *value;
             }
         }
         for (pixel, label) in labels.iter().enumerate() {
             let weight = label.map_or(0.0, |class| task.by_class[class as usize]);
-            self.scales[pixel] = weight / self.sums[pixel];
+            scales[pixel] = weight / sums[pixel];
             if label.is_some() {
-                share.loss += f64::from(weight) * f64::from(self.sums[pixel]).ln();
+                share.loss += f64::from(weight) * f64::from(sums[pixel]).ln();
             }
         }
     }
+}
 
-    /// Adds the gradient of the row's losses to the share: rows of logits `first_row..first_row + kept_rows`.
-    #[inline(always)]
+vectorised! {
+    /// Adds the gradient of the row's losses to the share, which has `kept_rows` rows of logits.
     fn squeeze(
-        &mut self,
+        row: &mut Row,
         labels: &[Option<u32>],
         task: &PixelTask,
         back: &AxisMap,
@@ -208,25 +206,29 @@ impl Row {
         kept_rows: usize,
         share: &mut Share,
     ) {
-        let (width, length) = (self.width, self.length());
-        for values in self.values.chunks_exact_mut(length) {
-            values.iter_mut().zip(&self.scales).for_each(|(value, scale)| *value *= scale);
+        let (width, length) = (row.width, row.length());
+        for values in row.values.chunks_exact_mut(length) {
+            for (value, scale) in values.iter_mut().zip(&row.scales) {
+                *value *= scale;
+            }
         }
         for (pixel, label) in labels.iter().enumerate() {
             if let Some(class) = *label {
-                self.values[class as usize * length + pixel] -= task.by_class[class as usize];
+                row.values[class as usize * length + pixel] -= task.by_class[class as usize];
             }
         }
         let (first, weights) = task.rows.taps(line);
         let factor = (1.0 / task.divisor) as f32;
-        let planes = self.values.chunks_exact(length).zip(self.between.chunks_exact_mut(width));
+        let planes = row.values.chunks_exact(length).zip(row.between.chunks_exact_mut(width));
         let planes = planes.zip(share.gradient.chunks_exact_mut(kept_rows * width));
         for ((values, between), gradient) in planes {
             back.apply(values, between);
             let lines = gradient[(first - share.first_row) * width..].chunks_exact_mut(width);
             for (&weight, line) in weights.iter().zip(lines) {
                 let weight = weight * factor;
-                line.iter_mut().zip(&*between).for_each(|(sum, &slope)| *sum += weight * slope);
+                for (sum, &slope) in line.iter_mut().zip(between.iter()) {
+                    *sum += weight * slope;
+                }
             }
         }
     }

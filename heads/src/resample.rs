@@ -16,6 +16,7 @@ use burn::tensor::{Bytes, DType};
 use rayon::prelude::*;
 
 use crate::axis_map::AxisMap;
+use crate::vectorised::vectorised;
 
 /// Stretches or shrinks maps to `size`, height first, by bilinear interpolation without anti-aliasing.
 ///
@@ -81,24 +82,29 @@ impl ResampleOps for Flex {
 
 /// Planes of `rows.inputs()` by `columns.inputs()` into planes of outputs.
 fn resample_planes(planes: &[f32], rows: &AxisMap, columns: &AxisMap, out: &mut [f32]) {
-    let width = columns.inputs();
-    let planes = planes.par_chunks_exact(rows.inputs() * width);
+    let planes = planes.par_chunks_exact(rows.inputs() * columns.inputs());
     let outs = out.par_chunks_exact_mut(rows.outputs() * columns.outputs());
     outs.zip(planes).for_each_init(
-        || vec![0.0; width],
-        |between, (out, plane)| {
-            for (row, out) in out.chunks_exact_mut(columns.outputs()).enumerate() {
-                let (first_row, weights) = rows.taps(row);
-                between.fill(0.0);
-                for (&weight, row) in weights.iter().zip(plane[first_row * width..].chunks_exact(width)) {
-                    for (sum, &value) in between.iter_mut().zip(row) {
-                        *sum += weight * value;
-                    }
-                }
-                columns.apply(between, out);
-            }
-        },
+        || vec![0.0; columns.inputs()],
+        |between, (out, plane)| resample_plane(plane, rows, columns, between, out),
     );
+}
+
+vectorised! {
+    /// One of them; `between` is room for one line.
+    fn resample_plane(plane: &[f32], rows: &AxisMap, columns: &AxisMap, between: &mut [f32], out: &mut [f32]) {
+        let width = columns.inputs();
+        for (row, out) in out.chunks_exact_mut(columns.outputs()).enumerate() {
+            let (first_row, weights) = rows.taps(row);
+            between.fill(0.0);
+            for (&weight, line) in weights.iter().zip(plane[first_row * width..].chunks_exact(width)) {
+                for (sum, &value) in between.iter_mut().zip(line) {
+                    *sum += weight * value;
+                }
+            }
+            columns.apply(between, out);
+        }
+    }
 }
 
 impl<B: ResampleOps, C: CheckpointStrategy> ResampleOps for Autodiff<B, C> {
