@@ -61,7 +61,7 @@ fn normalise() {
 }
 
 fn labels(device: &Device) -> Tensor<3, Int> {
-    let label = |at: usize| if at % 11 == 0 { 255 } else { (at / 37 % CLASSES) as i32 };
+    let label = |at: usize| if at.is_multiple_of(11) { 255 } else { (at / 37 % CLASSES) as i32 };
     let labels: Vec<i32> = (0..2 * CROP * CROP).map(label).collect();
     Tensor::from_data(TensorData::new(labels, [2, CROP, CROP]), device)
 }

@@ -1,11 +1,19 @@
-//! Memory: what a training of the smoke recipe's network takes at a common size, read from the process that did it.
+//! Memory: what a training of the smoke recipe's network takes at a common size, and what loading weights takes, read
+//! from the processes that did it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use cvx_backbone::{ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant};
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::train::params::{self, ParamInfo};
+use cvx_tools::weights::model::{Architecture, Model, Part};
+use cvx_tools::weights::{self, Published, Strictness, safetensors_file};
 
 /// The variable by which the test tells its child process where to write.
 const CHILD_FOLDER: &str = "CVX_TEST_MEMORY_FOLDER";
@@ -19,6 +27,67 @@ fn peak_resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// What the project promises for loading weights, as a multiple of their size.
+const PROMISED_MULTIPLE: f64 = 1.3;
+
+/// The variables by which the test tells its child process what to load, and where to write.
+const CHILD_WEIGHTS: &str = "CVX_TEST_MEMORY_WEIGHTS";
+
+#[test]
+fn a_child_process_loads_weights_and_says_what_it_took() {
+    let Ok(weights) = std::env::var(CHILD_WEIGHTS) else {
+        return;
+    };
+    let path = Path::new(&weights);
+    let before = peak_resident_bytes();
+    let (model, _) = Model::open(path, None, Part::Whole).unwrap();
+    let Architecture::Classifier(architecture) = model.architecture else { panic!("a classifier") };
+    let published = Published::open(path, None).unwrap();
+    let classifier = architecture.init(&Device::flex());
+    let (classifier, _) = weights::load(&published, classifier, Strictness::Complete).unwrap();
+    assert!(classifier.num_params() > 0);
+    if let Some((before, after)) = before.zip(peak_resident_bytes()) {
+        let size = path.metadata().unwrap().len();
+        println!("{} MB of weights: {} MB before, {} MB at the peak", size >> 20, before >> 20, after >> 20);
+        let multiple = (after - before) as f64 / size as f64;
+        assert!(multiple < PROMISED_MULTIPLE, "loading took {multiple:.2} times the file's size");
+    }
+}
+
+#[test]
+fn loading_weights_takes_little_more_than_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("convnextv2_tiny.safetensors");
+    // Any values will do.
+    let backbone = ConvNextConfig::of(Variant::V2Tiny);
+    let params = params::list(&ClassifierConfig::new(backbone, 1000).init(&Device::flex()));
+    let entries: Vec<(String, Vec<usize>)> = params
+        .into_iter()
+        .map(|ParamInfo { path, mut shape }| {
+            if NameScheme::Official.layout(path.trim_start_matches("backbone.")) == Layout::Transposed {
+                shape.reverse();
+            }
+            (path.trim_start_matches("backbone.").to_owned(), shape)
+        })
+        .collect();
+    let named: Vec<(&str, &[usize])> =
+        entries.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    let format = serde_json::json!({ "format": "pt" });
+    safetensors_file::write(&path, format, &named, &mut |index| {
+        Ok(TensorData::ones::<f32, _>(entries[index].1.clone()))
+    })
+    .unwrap();
+
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_child_process_loads_weights_and_says_what_it_took", "--nocapture"])
+        .env(CHILD_WEIGHTS, &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    println!("{said}");
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! RoIAlign: against its composed version, slopes and hand-made maps, on any number of threads.
 
 use burn::prelude::*;
-use cvx_heads::{
-    Kept, Roi, SoftNms, TargetMask, batched_nms, batched_soft_nms, mask_targets, nms, roi_align,
-    roi_align_composed, roi_align_levels, roi_align_levels_composed, roi_level, soft_nms,
-};
-use cvx_tests::golden::{Array, Golden, Tensors};
+use cvx_heads::{Roi, roi_align, roi_align_composed, roi_align_levels, roi_align_levels_composed};
+use cvx_tests::tensors::values;
 use cvx_tests::tolerance::{self, assert_close};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,14 +13,6 @@ type RoiAlignLevels = fn(&[Tensor<4>], &[usize], &[Roi], usize, usize) -> Tensor
 
 /// The op and its composed version.
 const BOTH: [(&str, RoiAlign); 2] = [("own", roi_align), ("composed", roi_align_composed)];
-
-fn tensor(Array { shape, values }: Array<f32>, device: &Device) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().expect("an f32 tensor")
-}
 
 const STRIDES: [usize; 4] = [4, 8, 16, 32];
 

@@ -1,11 +1,12 @@
 //! `cvx-pretrain`: weights before a network stands on them. So far: converting them.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::det::Streams;
@@ -38,7 +39,7 @@ pub struct ConvertArgs {
     /// .safetensors, or a folder as saved for a hub), or a checkpoint of cvx
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// The file to write, safetensors
+    /// The file to write, safetensors; its folder is created when absent
     #[arg(value_name = "OUT.safetensors")]
     pub output: PathBuf,
     /// What to write
@@ -77,6 +78,9 @@ where
 pub fn convert(args: &ConvertArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let part = if args.backbone_only { Part::Backbone } else { Part::Whole };
     let (model, mut remarks) = Model::open(&args.input, args.key.as_deref(), part)?;
+    if let Some(folder) = args.output.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+    }
     remarks.extend(export::write(&model, args.to, &args.input.display().to_string(), &args.output)?);
     remarks.iter().try_for_each(|remark| writeln!(streams.out, "{remark}"))?;
     writeln!(streams.out, "{} parameters -> {}", model.params.len(), args.output.display())?;

@@ -2,14 +2,15 @@
 
 Weights are random (seeded), nothing is downloaded. Needs torch 2.15.0, torchvision 0.29.2, timm 1.0.31, transformers 5.23.0,
 safetensors 0.8.0, mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0, mmsegmentation 1.2.2 (the mm packages with `pip --no-deps`, plus addict,
-yapf, scipy, shapely, terminaltables, rich, termcolor, einops, modelindex, prettytable), fvcore, iopath, omegaconf and opencv; and in the
+yapf, scipy, shapely, pycocotools, matplotlib, terminaltables, rich, termcolor, einops, modelindex, prettytable, six, ftfy, regex,
+importlib-metadata, mat4py), fvcore, iopath, omegaconf, hydra-core, cloudpickle, tabulate and opencv-python-headless; and in the
 folder named by the variable CVX_SOURCES the trees `convnextv2` (facebookresearch/ConvNeXt-V2 @2553895), `convnext`
 (facebookresearch/ConvNeXt @048efce), `mmpretrain` (open-mmlab/mmpretrain @ee7f2e8) and `detectron2` (facebookresearch/detectron2 @02b5c4e).
 
 make.py makes the classifiers and backbones, make_dense.py detectors and segmentors, make_broken.py the broken and hostile files.
 """
 import argparse, shutil, sys, tempfile
-from common import *
+from tiny_models import *
 
 V2, V1 = "facebookresearch/ConvNeXt-V2 @2553895", "facebookresearch/ConvNeXt @048efce"
 
@@ -39,7 +40,7 @@ def official_files(c):
     c.add("official_v2_strided.pt", f"{V2}, torch.save", "the weights of official_v2.pt with convolutions in channels_last, transposed linear weights and norms that begin within their storage",
           "official", "classifier", 2, dims, expect(m), 5)
 
-    dims, depths = [2, 3, 4, 6], [1, 1, 1, 1]
+    dims, depths = [4, 4, 5, 6], [1, 1, 1, 1]
     m = official_classifier(2, dims, 2, depths=depths)
     from timm.utils import ModelEma
     ema = ModelEma(m, decay=0.5)
@@ -155,7 +156,7 @@ def timm_files(c):
     c.add("timm_v1_dinov3.safetensors", f"{lib} and safetensors save_file", "as convnext_*.dinov3_lvd1689m: num_classes 0, head.norm kept, no head.fc", "timm", "backbone", 1, dims,
           dict(stage=stages(m), features=m(c.input)), outputs=dict(features="mean over positions, then head.norm"))
 
-    dims, depths = [2, 3, 4, 6], [1, 1, 1, 1]
+    dims, depths = [4, 4, 5, 6], [1, 1, 1, 1]
     m = build(dims, 17, 2, depths=depths)
     ema = ModelEmaV3(m, decay=0.5)
     optimizer = train(m, c.input, ema=ema)

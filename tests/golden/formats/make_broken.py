@@ -1,6 +1,6 @@
 """Broken and hostile files for make.py. Each must be refused with a message (`must: refuse`) or be read as said; none may run code, crash or take much memory."""
 import collections, io, json, os, pickle, struct, zipfile
-from common import *
+from tiny_models import *
 from safetensors.torch import load_file
 
 TINY = dict(depths=[1, 1, 1, 1], dims=[2, 3, 4, 5], num_classes=3)
@@ -105,6 +105,8 @@ def make(c):
     add("tensor_beyond_storage.pth", "head.weight claims (3,5) over a storage of 4 numbers")
     torch_zip(folder / "huge_expand.pth", *views(count=1, data=bytes(4), size=(1 << 20, 1 << 20), stride=(0, 0)))
     add("huge_expand.pth", "head.weight is one number expanded (stride 0) to 2^40: 4 TiB once copied")
+    torch_zip(folder / "expand_classes.pth", *views(count=1, data=bytes(4), size=(1 << 28, 5), stride=(0, 0)))
+    add("expand_classes.pth", "head.weight is one number expanded to 2^28 classes: 5 GB once copied, and as many names")
     torch_zip(folder / "shape_overflow.pth", *views(count=1, data=bytes(4), size=(1 << 33, 1 << 33), stride=(0, 0)))
     add("shape_overflow.pth", "as huge_expand.pth with a shape whose product is beyond 64 bits")
     torch_zip(folder / "byteorder_big.pth", *views(">"), byteorder=b"big")

@@ -3,7 +3,7 @@
 mmdet and mmseg run unmodified on mmcv-lite: `mmcv._ext` becomes a module with torchvision's NMS and RoIAlign.
 """
 import copy, tempfile
-from common import *
+from tiny_models import *
 import torchvision
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -176,7 +176,7 @@ def open_mmlab(c):
     save_checkpoint(dict(state_dict={f"backbone.{k}": v for k, v in m.state_dict().items()}, meta={}), str(c.folder / "mm_backbone_v2.pth"))
     c.add("mm_backbone_v2.pth", f"{names['mmpretrain']}, {names['save']}", "a backbone with norm0..3 under backbone., no heads", "openmmlab", "backbone", 2, dims, dict(out=list(m(c.input))))
 
-    dims, depths = [2, 3, 4, 6], SHORT
+    dims, depths = [4, 4, 5, 6], SHORT
     cfg = mask_rcnn(mm_backbone(2, dims, depths), dims)
     with torch.enable_grad():
         (c.folder / "mmdet3_maskrcnn_v2.pth").write_bytes(train_with_runner(cfg, c.input, 43))
@@ -301,7 +301,8 @@ def detectron2_detector(c, official):
             box_predictor=FastRCNNOutputLayers(ShapeSpec(channels=fc), test_score_thresh=0.05, box2box_transform=Box2BoxTransform((10, 10, 5, 5)), num_classes=len(CLASSES)),
             mask_in_features=levels, mask_pooler=ROIPooler(14, scales, 0, "ROIAlignV2"), mask_head=MaskRCNNConvUpsampleHead(ShapeSpec(channels=f, width=14, height=14), num_classes=len(CLASSES), conv_dims=[mc] * 5)),
         pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3, input_format="RGB")
-    m = randomize(m, 67)          # a seed whose scores differ by at least 5e-5
+    # a seed under which no two anchors score alike (a dead hidden layer makes such), and no two detections
+    m = randomize(m, 200)
     m.proposal_generator.rpn_head.anchor_deltas.weight.mul_(0.1)      # boxes that stay near their anchors
     m.roi_heads.box_predictor.bbox_pred.weight.mul_(0.3)
     with tempfile.TemporaryDirectory() as tmp:

@@ -6,8 +6,8 @@ use burn::tensor::Gradients;
 use burn::tensor::TensorData;
 use cvx_backbone::ops::{self, BlockWeights, Mixing, composed};
 use cvx_backbone::{BlockNorm, ConvNextConfig};
-use cvx_tests::golden::{Array, Golden};
-use cvx_tests::tolerance::{FINITE_DIFFERENCE, FORWARD, GRADIENT, ONE_OPERATION, assert_close};
+use cvx_tests::tensors::{gradient, values};
+use cvx_tests::tolerance::{FINITE_DIFFERENCE, GRADIENT, ONE_OPERATION, assert_close};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -47,14 +47,6 @@ impl Draw {
             },
         }
     }
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
-}
-
-fn gradient<const D: usize>(tensor: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
-    values(tensor.grad(gradients).unwrap())
 }
 
 /// The gradients of a block's parameters, by name.

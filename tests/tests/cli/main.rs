@@ -3,6 +3,7 @@
 mod bad_data;
 mod bad_recipes;
 mod checkpoints;
+mod weights;
 
 use std::fs;
 use std::path::PathBuf;
@@ -118,7 +119,8 @@ fn files_that_are_not_there_are_named() {
     let project = Project::new();
     let Outcome { exit, err, .. } = project.command("eval", &[]);
     let expected = "error: without --weights the best checkpoint of the recipe's run folder is evaluated
-  checkpoint [TMP]/run/checkpoints/best.safetensors
+  a checkpoint that cannot be read
+  [TMP]/run/checkpoints/best.safetensors
   No such file or directory (os error 2)
 ";
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
@@ -168,7 +170,7 @@ fn a_checkpoint_of_another_architecture_is_refused() {
     let images = project.text("images");
     let Outcome { exit, err, .. } = project.run(&["predict", "--weights", &weights, &images]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(err.contains("is not a checkpoint"), "{err}");
+    assert!(err.contains("best.safetensors is no safetensors file, or was cut off"), "{err}");
 }
 
 #[test]

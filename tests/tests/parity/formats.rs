@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use cvx_heads::{Detection, ImageSize};
 use cvx_tests::golden::{Golden, Tensors};
 use cvx_tests::tensors::{tensor, values};
-use cvx_tests::tolerance::{FORWARD, assert_close};
+use cvx_tests::tolerance::{BOX_PIXELS, FORWARD, SCORE, assert_close};
 use cvx_tools::det;
 use cvx_tools::recipe::Version;
 use cvx_tools::weights::export::{self, Form};
@@ -103,6 +104,39 @@ fn assert_pyramid(case: &Case, published: &Published, images: &Tensor<4>, expect
     for (level, map) in pyramid.levels().into_iter().enumerate() {
         let name = format!("{}.fpn{level}", case.stem);
         assert_close(&name, &values(map), &expected.f32(&name).values, FORWARD);
+    }
+    if case.has("det.boxes") {
+        let [_, _, height, width] = images.dims();
+        let size = ImageSize { height, width, padded_height: height, padded_width: width };
+        let found = detector.detect(images.clone(), &[size]).remove(0);
+        assert_detections(&case.stem, &found, expected);
+    }
+}
+
+/// Each expected detection has a partner of its own: the order of two that score almost alike is free.
+#[track_caller]
+fn assert_detections(stem: &str, found: &[Detection], expected: &Tensors) {
+    let tensor = |name: &str| expected.f32(&format!("{stem}.det.{name}")).values;
+    let (boxes, scores, labels, masks) =
+        (tensor("boxes"), tensor("scores"), tensor("labels"), tensor("mask_probs28"));
+    assert_eq!(found.len(), scores.len(), "{stem}: number of detections");
+    assert!(!masks.is_empty(), "{stem}: no masks to compare with");
+    let mut rest: Vec<&Detection> = found.iter().collect();
+    let near = |a: f32, b: f32, tolerance: f64| f64::from((a - b).abs()) <= tolerance;
+    for index in 0..scores.len() {
+        let is_same = |detection: &&Detection| {
+            let corners = detection.bbox.iter().zip(&boxes[4 * index..]);
+            detection.label == labels[index] as usize
+                && near(detection.score, scores[index], SCORE)
+                && corners.take(4).all(|(&a, &b)| near(a, b, BOX_PIXELS))
+        };
+        let partner = rest.iter().position(is_same);
+        let partner = partner.unwrap_or_else(|| panic!("{stem}: detection {index} is missing"));
+        let mask = &rest.remove(partner).mask;
+        // Only the first few masks are in the file.
+        if let Some(expected) = masks.chunks_exact(mask.len()).nth(index) {
+            assert_close(&format!("{stem}: mask {index}"), mask, expected, FORWARD);
+        }
     }
 }
 

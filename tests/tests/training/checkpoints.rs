@@ -35,7 +35,7 @@ fn an_unfinished_temporary_file_changes_nothing_and_is_replaced() {
     // What a process killed in the middle of writing leaves.
     let temporary = atomic_file::temporary_path(&path).expect("a path");
     fs::write(&temporary, &before[..before.len() / 2]).expect("half a file");
-    let mut checkpoint = Checkpoint::open(&path).expect("the old one");
+    let checkpoint = Checkpoint::open(&path).expect("the old one");
     let model = checkpoint.load_model(toy(&Device::flex(), 5)).expect("whole");
     checkpoint::save(&path, &model, None, &description(), &checkpoint.position).expect("saves");
     assert!(!temporary.exists());
@@ -76,7 +76,7 @@ fn a_checkpoint_of_another_architecture_is_refused_by_name() {
     let _turn = generator();
     let folder = tempfile::tempdir().expect("a folder");
     let path = saved(folder.path());
-    let mut checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+    let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
     let error = checkpoint.load_model(toy(&Device::flex(), 6)).expect_err("wider").to_string();
     assert!(error.contains("3 of 4 parameters differ"), "{error}");
     assert!(error.contains("`first.weight` is [6, 5], expected [6, 6]"), "{error}");

@@ -121,7 +121,7 @@ fn a_loss_that_is_not_finite_stops_the_run_before_it_spoils_the_model() {
     for part in ["step 2", "absolute = NaN", "square = ", "gradient norm = NaN", "last.safetensors"] {
         assert!(error.contains(part), "{part} in {error}");
     }
-    let mut saved = Checkpoint::open(&folder.path().join("checkpoints/last.safetensors")).expect("saved");
+    let saved = Checkpoint::open(&folder.path().join("checkpoints/last.safetensors")).expect("saved");
     assert_eq!(saved.position.step, 1);
     let model = saved.load_model(toy(&Device::flex(), 5)).expect("whole");
     assert_eq!(values(&model), before);

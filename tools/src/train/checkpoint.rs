@@ -178,8 +178,7 @@ impl Checkpoint {
     /// If the file is missing, cut off, not safetensors, not one of this program's, or of a newer version.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
-        let file =
-            SafetensorsFile::open(path).with_context(|| format!("checkpoint {name} cannot be read"))?;
+        let file = SafetensorsFile::open(path).context("a checkpoint that cannot be read")?;
         let ours = file.text(METADATA_KEY).ok_or_else(|| {
             anyhow!(
                 "{name} is a safetensors file but not a checkpoint of this program: its metadata has no entry \

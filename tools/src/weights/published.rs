@@ -17,6 +17,8 @@ use crate::recipe::Version;
 const DEEPEST: usize = 1 << 10;
 /// More channels than any network has.
 const WIDEST: usize = 1 << 16;
+/// Depths and dims of timm's largest ConvNeXt.
+const XXLARGE: ([usize; 4], [usize; 4]) = ([3, 4, 30, 3], [384, 768, 1536, 3072]);
 
 /// A file of weights that somebody else's program wrote.
 pub struct Published {
@@ -113,6 +115,12 @@ impl Published {
             ["gamma", "beta"].iter().any(|it| has(&format!("stages.{stage}.{block}.grn.{it}")))
         });
         let version = if is_v2 { Version::V2 } else { Version::V1 };
+        // timm `models/convnext.py`, `convnext_xxlarge`: weights of this size were trained with it alone.
+        ensure!(
+            scheme != NameScheme::Timm || (depths, dims) != XXLARGE,
+            "{}: timm's convnext_xxlarge has norms with an epsilon of 1e-5, those of this program have 1e-6",
+            source.path.display()
+        );
         let top = top(&source, scheme, &prefix);
         Ok(Self { source, scheme, top, version, depths, dims, prefix })
     }

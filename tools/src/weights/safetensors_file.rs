@@ -49,7 +49,7 @@ impl SafetensorsFile {
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).with_context(|| name.to_string())?;
         let metadata: Metadata = serde_json::from_slice(&header)
-            .map_err(|e| anyhow!("{name} is no safetensors file: its header is broken: {e}"))?;
+            .map_err(|e| anyhow!("{name}: its safetensors header is broken: {e}"))?;
         let data_begin = 8 + header_bytes;
         let described = data_begin + metadata.data_len() as u64;
         ensure!(

@@ -18,6 +18,9 @@ use crate::train::checkpoint::Checkpoint;
 /// What a folder of transformers or timm calls its weights, in the order in which they are looked for.
 const NAMES_IN_FOLDER: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
+/// Bytes that a tensor may claim although its file is smaller: a mask saved as a view of one number, for example.
+const MOST_OF_A_VIEW: u64 = 1 << 26;
+
 /// Tensors by name, and what the file says of them.
 pub struct Source {
     /// The file.
@@ -26,7 +29,6 @@ pub struct Source {
     pub told: Told,
     tensors: BTreeMap<String, Entry>,
     safetensors: Option<SafetensorsFile>,
-    file_bytes: u64,
 }
 
 /// One tensor.
@@ -56,19 +58,30 @@ impl Source {
         let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
         if is_named_so || looks_like_safetensors(&begin, file_bytes) {
             ensure!(key.is_none(), "{name}: a safetensors file has one set of weights, and no `--key`");
-            return Self::from_safetensors(SafetensorsFile::open(&path)?, file_bytes);
+            return Self::from_safetensors(SafetensorsFile::open(&path)?);
         }
         let pickled::Pickled { tensors, told } = pickled::open(&path, key)?;
-        let tensors = tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        let tensors: BTreeMap<String, Entry> =
+            tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        for (name, entry) in &tensors {
+            // A view of one number can claim any shape; what is small may.
+            let bytes = entry.num_bytes();
+            ensure!(
+                bytes.is_some_and(|bytes| bytes <= file_bytes.max(MOST_OF_A_VIEW)),
+                "{}: `{name}` claims the shape {:?}, for which the file is too small",
+                path.display(),
+                entry.shape
+            );
+        }
         let told = told.with_files_beside(&path)?;
-        Ok(Self { path, told, tensors, safetensors: None, file_bytes })
+        Ok(Self { path, told, tensors, safetensors: None })
     }
 
     /// The tensors of a safetensors file.
     ///
     /// # Errors
     /// If a configuration beside it cannot be read.
-    fn from_safetensors(file: SafetensorsFile, file_bytes: u64) -> Result<Self> {
+    fn from_safetensors(file: SafetensorsFile) -> Result<Self> {
         let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
             let floats = match info.dtype {
                 Dtype::F32 => Some(FloatType::F32),
@@ -82,7 +95,7 @@ impl Source {
         let tensors = file.tensors().map(entry).collect();
         let path = file.path().to_owned();
         let told = Told::of_safetensors(&file)?.with_files_beside(&path)?;
-        Ok(Self { path, told, tensors, safetensors: Some(file), file_bytes })
+        Ok(Self { path, told, tensors, safetensors: Some(file) })
     }
 
     /// All names, sorted.
@@ -108,11 +121,6 @@ impl Source {
         let path = self.path.display();
         let entry = self.tensors.get(name).ok_or_else(|| anyhow!("{path}: `{name}` is missing"))?;
         let floats = entry.floats.ok_or_else(|| anyhow!("{path}: `{name}` holds no floats"))?;
-        let num_values = entry.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
-        let num_bytes = num_values.and_then(|count| count.checked_mul(floats.size()));
-        let fits = num_bytes.is_some_and(|bytes| bytes as u64 <= self.file_bytes);
-        // A view of one number can claim any shape.
-        ensure!(fits, "{path}: `{name}` claims the shape {:?}, which the file is too small for", entry.shape);
         let bytes = match (&entry.pickled, &self.safetensors) {
             (Some(tensor), _) => tensor.read().with_context(|| path.to_string())?,
             (None, Some(file)) => file.bytes(name)?,
@@ -127,6 +135,14 @@ impl Source {
             );
         }
         Ok(values)
+    }
+}
+
+impl Entry {
+    /// What its shape takes; nothing if that cannot be counted.
+    fn num_bytes(&self) -> Option<u64> {
+        let size = self.floats.map_or(1, FloatType::size) as u64;
+        self.shape.iter().try_fold(size, |product, &side| product.checked_mul(side as u64))
     }
 }
 

@@ -118,6 +118,8 @@ class Collection:
     def write(self):
         save_file(self.expected, self.folder / "expected.safetensors")
         head = dict(kind="formats", script="make.py", versions=self.versions, seed=SEED, input="input.npy", expected="expected.safetensors", classes=CLASSES)
+        for f in self.folder.rglob("*.safetensors"):
+            f.chmod(0o644)
         lines = [f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items()]
         lines += [f' "{k}": [\n' + ",\n".join("  " + json.dumps(e) for e in v) + "\n ]" for k, v in (("files", self.files), ("broken", self.broken))]
         (self.folder / "meta.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
