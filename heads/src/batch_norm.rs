@@ -6,8 +6,8 @@
 //! the running ones are used. As in PyTorch the batch is divided by its biased deviation, while the running
 //! variance takes the unbiased one.
 //!
-//! Deviation: mmseg synchronises the statistics over processes (`SyncBN`). Here they are the process's own so far;
-//! `batch_norm_op.rs` says where others will join.
+//! Deviations: a batch that is not finite does not move the running statistics. And mmseg synchronises the statistics over processes (`SyncBN`); here they are the
+//! process's own so far, `batch_norm_op.rs` says where others will join.
 
 use burn::module::{Initializer, Module, Param};
 use burn::prelude::*;

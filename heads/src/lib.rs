@@ -3,7 +3,7 @@
 //! ```
 //! use burn::prelude::*;
 //! use cvx_backbone::{ConvNextConfig, Variant};
-//! use cvx_heads::{ImageSize, MaskRcnnConfig};
+//! use cvx_heads::{ImageSize, MaskRcnnConfig, UperNetConfig};
 //!
 //! let device = Device::flex();
 //! let config = ConvNextConfig::of(Variant::V2Atto);
@@ -16,9 +16,12 @@
 //!
 //! let maps = backbone.forward(Tensor::zeros([1, 3, 64, 64], &device));
 //! let size = ImageSize { height: 60, width: 50, padded_height: 64, padded_width: 64 };
-//! for found in detector.detect(maps, &[size]).concat() {
+//! for found in detector.detect(maps.clone(), &[size]).concat() {
 //!     assert_eq!(found.mask.len(), 28 * 28);
 //! }
+//!
+//! let segmenter = UperNetConfig::new(5).with_channels(16).init(&config.feature_specs(), &device);
+//! assert_eq!(segmenter.segment(maps).dims(), [1, 5, 16, 16]);
 //! ```
 //!
 //! The crate opens no file, reads no clock and prints nothing. Boxes are `[x0, y0, x1, y1]` in

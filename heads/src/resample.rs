@@ -142,13 +142,20 @@ mod tests {
 
     #[test]
     fn the_op_is_two_matrix_products() {
-        let device = Device::flex();
-        let x = Tensor::<4>::random([2, 3, 5, 7], Distribution::Normal(0.0, 1.0), &device);
+        let device = Device::flex().autodiff();
+        let normal = Distribution::Normal(0.0, 1.0);
+        let x = Tensor::<4>::random([2, 3, 5, 7], normal, &device).require_grad();
+        let slopes = Tensor::<4>::random([2, 3, 9, 3], normal, &device);
         let (rows, columns) = (AxisMap::linear(5, 9), AxisMap::bin_means(7, 3));
-        let expected = resample_composed(x.clone(), &rows, &columns).into_data();
-        let actual = resample(x, rows, columns).into_data();
-        for (actual, expected) in actual.iter::<f32>().zip(expected.iter::<f32>()) {
-            assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+        let outputs = [resample_composed(x.clone(), &rows, &columns), resample(x.clone(), rows, columns)];
+        let [expected, actual] = outputs.map(|y| {
+            let gradients = (y.clone() * slopes.clone()).sum().backward();
+            let mut values: Vec<f32> = y.into_data().iter::<f32>().collect();
+            values.extend(x.grad(&gradients).expect("a gradient").into_data().iter::<f32>());
+            values
+        });
+        for (actual, expected) in actual.iter().zip(&expected) {
+            assert!((actual - expected).abs() < 1e-5, "{actual} {expected}");
         }
     }
 }

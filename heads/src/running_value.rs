@@ -35,10 +35,12 @@ impl RunningValue {
         self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Moves the value by `momentum` towards a new observation.
+    /// Moves the value by `momentum` towards a new observation. What is not finite is not observed: such a step is
+    /// taken back by whoever trains, and this would be what stays of it.
     pub(crate) fn observe(&self, observed: Tensor<1>, momentum: f64) {
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        *value = value.clone() * (1.0 - momentum) + observed.without_autodiff() * momentum;
+        let moved = value.clone() * (1.0 - momentum) + observed.without_autodiff() * momentum;
+        *value = value.clone().mask_where(moved.clone().is_finite(), moved);
     }
 
     fn into_inner(self) -> (ParamId, Tensor<1>) {

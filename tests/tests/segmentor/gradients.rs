@@ -76,6 +76,30 @@ fn a_single_value_is_not_normalised() {
 }
 
 #[test]
+fn maps_that_are_not_numbers_leave_the_running_statistics_as_they_were() {
+    let device = Device::flex().autodiff();
+    let heads = heads(&device, |config| config);
+    let statistics = || {
+        let mut found = Vec::new();
+        params::read_each(&heads, &mut |path, data| {
+            if cvx_heads::is_running_statistic(path) {
+                found.extend(data.iter::<f32>());
+            }
+            Ok(())
+        })
+        .expect("nothing fails");
+        found
+    };
+    let before = statistics();
+    let FeatureMaps { c2, c3, c4, c5 } = maps(2, &device);
+    let broken =
+        FeatureMaps { c2: c2 * f32::NAN, c3: c3 * f32::NAN, c4: c4 * f32::NAN, c5: c5 * f32::INFINITY };
+    let total = heads.losses(broken, labels(2, &device)).total();
+    assert!(values(total)[0].is_nan());
+    assert_eq!(statistics(), before);
+}
+
+#[test]
 fn dropout_acts_in_training_alone() {
     let often = |device: &Device| heads(device, |config| config.with_dropout(0.5));
     // Whether two looks at the same maps differ; the test does not say how, that would print thousands of numbers.
