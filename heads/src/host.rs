@@ -30,3 +30,21 @@ pub(crate) fn read_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 pub(crate) fn connected_zero<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.sum() * 0.0
 }
+
+/// The class of each pixel, row-major, nothing where a label is `ignored`. The device is waited for.
+///
+/// # Panics
+/// If a label is neither a class nor `ignored`, and when the device cannot be read.
+pub(crate) fn read_labels(labels: Tensor<3, Int>, ignored: usize, num_classes: usize) -> Vec<Option<u32>> {
+    let class = |label: i32| {
+        if label as usize == ignored {
+            return None;
+        }
+        assert!((0..num_classes as i32).contains(&label), "label {label} of {num_classes} classes");
+        Some(label as u32)
+    };
+    match labels.try_into_vec_as::<i32>() {
+        Ok(labels) => labels.into_iter().map(class).collect(),
+        Err(error) => panic!("labels could not be read from their device: {error}"),
+    }
+}

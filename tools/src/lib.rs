@@ -13,5 +13,6 @@ pub mod pretrain;
 pub mod recipe;
 pub mod report;
 pub mod safetensors_file;
+pub mod seg;
 pub mod train;
 pub mod weights;

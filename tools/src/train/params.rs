@@ -6,6 +6,7 @@
 use anyhow::Result;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, GradientCheckpointingStrategy, Tensor, TensorData};
+use cvx_heads::is_running_statistic;
 
 /// One float parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,9 +26,17 @@ impl ParamInfo {
 
 /// All float parameters of a module, in the order of its fields. Lazy parameters stay uninitialised.
 pub fn list<M: Module>(module: &M) -> Vec<ParamInfo> {
-    let mut visitor = Lister { path: Path::default(), found: Vec::new() };
+    let mut visitor = Lister::default();
     module.visit(&mut visitor);
     visitor.found
+}
+
+/// The float parameters of [`list`] that an optimizer may change: not the running statistics of batch norms, which are
+/// saved and loaded as parameters are.
+pub fn trained<M: Module>(module: &M) -> Vec<ParamInfo> {
+    let mut params = list(module);
+    params.retain(|param| !is_running_statistic(&param.path));
+    params
 }
 
 /// Calls `read` with the path and the value of each float parameter, in the order of [`list`], one at a time.
@@ -105,6 +114,7 @@ impl Path {
     }
 }
 
+#[derive(Default)]
 struct Lister {
     path: Path,
     found: Vec<ParamInfo>,

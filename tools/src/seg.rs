@@ -1,0 +1,4 @@
+//! Semantic segmentation: a class for every pixel.
+
+pub mod inference;
+pub mod model;
