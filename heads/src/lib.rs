@@ -92,7 +92,9 @@ pub use crate::mask_rcnn::{MaskRcnn, MaskRcnnConfig, MaskRcnnLosses};
 pub use crate::mask_target::{TargetMask, mask_targets};
 pub use crate::nms::{ClassifiedBox, Suppression, batched_nms, multiclass_nms, nms};
 pub use crate::nms_soft::{Kept, SoftNms, batched_soft_nms, soft_nms};
-pub use crate::param_names::{depends_on_classes, detectron2_name, is_linear_weight, mmdet_name};
+pub use crate::param_names::{
+    depends_on_classes, detectron2_name, is_linear_weight, mmdet_name, transformers_upernet_name,
+};
 pub use crate::pixel_loss::{PixelLoss, PixelMean, PixelWeights, pixel_loss, pixel_loss_composed};
 pub use crate::ppm::{AreaMeans, PoolingBranch};
 pub use crate::proposals::{Proposal, ProposalConfig};

@@ -60,19 +60,37 @@ pub fn detectron2_name(ours: &str) -> Option<String> {
     Some(name)
 }
 
-/// Whether a parameter of Mask R-CNN has one entry for each class, so that another number of classes
-/// needs another one.
+/// Our path of a parameter of UPerNet, which is mmseg's, as transformers names it.
+///
+/// ```
+/// use cvx_heads::transformers_upernet_name;
+///
+/// let name = transformers_upernet_name("decode_head.fpn_convs.0.bn.running_mean");
+/// assert_eq!(name, "decode_head.fpn_convs.0.batch_norm.running_mean");
+/// assert_eq!(transformers_upernet_name("auxiliary_head.conv_seg.bias"), "auxiliary_head.classifier.bias");
+/// ```
+pub fn transformers_upernet_name(ours: &str) -> String {
+    ours.replace(".bn.", ".batch_norm.").replace(".conv_seg.", ".classifier.")
+}
+
+/// Whether a parameter of Mask R-CNN or UPerNet has one entry for each class, so that another number
+/// of classes needs another one.
 ///
 /// ```
 /// use cvx_heads::depends_on_classes;
 ///
-/// assert!(depends_on_classes("bbox_head.fc_cls.weight") && depends_on_classes("mask_head.conv_logits.bias"));
+/// assert!(depends_on_classes("bbox_head.fc_cls.weight") && depends_on_classes("decode_head.conv_seg.bias"));
 /// assert!(!depends_on_classes("rpn_head.rpn_cls.weight"));
 /// ```
 pub fn depends_on_classes(ours: &str) -> bool {
-    ["bbox_head.fc_cls.", "bbox_head.fc_reg.", "mask_head.conv_logits."]
-        .iter()
-        .any(|layer| ours.starts_with(layer))
+    let layers = [
+        "bbox_head.fc_cls.",
+        "bbox_head.fc_reg.",
+        "mask_head.conv_logits.",
+        "decode_head.conv_seg.",
+        "auxiliary_head.conv_seg.",
+    ];
+    layers.iter().any(|layer| ours.starts_with(layer))
 }
 
 /// Whether a parameter is a linear layer's weight, which published files hold as `[outputs, inputs]`.

@@ -48,8 +48,7 @@ impl Case {
 
     /// Whether this program has a network for all of it.
     fn part(&self) -> Part {
-        let is_whole =
-            !self.is("segmentor") && (!self.is("detector") || self.entry["format"] != "torchvision");
+        let is_whole = !self.is("detector") || self.entry["format"] != "torchvision";
         if is_whole { Part::Whole } else { Part::Backbone }
     }
 }
@@ -86,10 +85,28 @@ fn every_format_is_recognised_and_computes_what_its_library_computes() {
                 let reference = expected.f32(&format!("{stem}.features")).values;
                 assert_close(&what, &values(features), &reference, FORWARD);
             }
+            if case.is("segmentor") {
+                assert_segmentor(&case, &published, &images, &expected);
+            }
             if case.is("detector") && case.part() == Part::Whole {
                 assert_pyramid(&case, &published, &images, &expected);
             }
         }
+    }
+}
+
+#[track_caller]
+fn assert_segmentor(case: &Case, published: &Published, images: &Tensor<4>, expected: &Tensors) {
+    let (model, _) = Model::open(&case.path, None, Part::Whole).unwrap_or_else(|e| panic!("{e:?}"));
+    let Architecture::Segmentor(architecture) = model.architecture else { panic!("no segmentor") };
+    let segmentor = architecture.init(&images.device());
+    let (segmentor, _) = weights::load(published, segmentor, Strictness::Complete).expect("it fits");
+    let maps = segmentor.backbone.forward(images.clone());
+    let auxiliary = segmentor.heads.auxiliary_head.as_ref().expect("an auxiliary head");
+    let outputs = [("aux", auxiliary.forward(maps.c4.clone())), ("logits", segmentor.heads.segment(maps))];
+    for (output, logits) in outputs {
+        let name = format!("{}.{output}", case.stem);
+        assert_close(&name, &values(logits), &expected.f32(&name).values, FORWARD);
     }
 }
 
@@ -257,6 +274,10 @@ fn architectures_and_preprocessing_are_those_the_files_tell() {
                 Architecture::Detector(architecture) => {
                     assert_eq!(Some(architecture.num_classes() as u64), classes);
                     assert_eq!(model.preprocessing["input"]["pad_multiple"], 32);
+                }
+                Architecture::Segmentor(architecture) => {
+                    assert_eq!(Some(architecture.upernet.num_classes as u64), classes);
+                    assert!(architecture.upernet.auxiliary.is_some());
                 }
                 Architecture::Backbone(_) => assert!(model.classes.is_empty()),
             }

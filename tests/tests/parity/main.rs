@@ -16,6 +16,12 @@ mod mutations;
 mod norms;
 mod pixels;
 mod roi_ops;
+mod segmentor_inference;
+mod segmentor_losses;
+mod segmentor_operations;
+mod segmentor_reference;
+mod segmentor_training;
+mod segmentor_trajectory;
 mod tables;
 mod trajectory;
 

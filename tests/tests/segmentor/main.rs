@@ -1,10 +1,4 @@
-//! The segmentor against mmseg's tensors and PyTorch's updates, its sizes against the published ones, and its edges.
+//! The segmentor's gradients and sizes. Its numbers are in `parity`.
 
 mod gradients;
-mod inference;
-mod losses;
-mod operations;
-mod reference;
 mod sizes;
-mod training;
-mod trajectory;

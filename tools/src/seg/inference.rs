@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use burn::prelude::*;
 use cvx_heads::resize_bilinear;
+use serde::{Deserialize, Serialize};
 
 use super::model::Segmentor;
 
 /// How much of an image the network sees at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Window {
     /// All of it.
     Whole,

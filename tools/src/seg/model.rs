@@ -3,7 +3,11 @@
 use burn::module::Module;
 use burn::prelude::*;
 use cvx_backbone::ConvNext;
-use cvx_heads::{UperNet, UperNetLosses};
+use cvx_heads::{FcnHeadConfig, UperNet, UperNetConfig, UperNetLosses};
+use serde::{Deserialize, Serialize};
+
+use super::inference::Window;
+use crate::recipe::{self, Input};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -12,6 +16,70 @@ pub struct Segmentor {
     pub backbone: ConvNext,
     /// Feature maps in, losses or logits out.
     pub heads: UperNet,
+}
+
+/// What builds a [`Segmentor`]; a checkpoint carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// The backbone.
+    pub model: recipe::Model,
+    /// What stands on it.
+    pub upernet: Head,
+}
+
+/// UPerNet's heads, as far as their weights go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Classes that a pixel may belong to.
+    pub num_classes: usize,
+    /// Channels of the decode head.
+    pub channels: usize,
+    /// Rows and columns of the grids that the coarsest map is averaged over.
+    pub pool_scales: Vec<usize>,
+    /// The auxiliary head; absent in segmentors without one.
+    pub auxiliary: Option<Auxiliary>,
+}
+
+/// The head that only helps to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auxiliary {
+    /// Channels of its hidden layers.
+    pub channels: usize,
+    /// How many hidden layers.
+    pub num_convs: usize,
+}
+
+/// How an image becomes the network's input, and how much of it the network sees at once; a checkpoint carries it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Normalisation and padding.
+    pub input: Input,
+    /// Images are scaled so that the shorter side reaches this, input pixels ..
+    pub short_side: u32,
+    /// .. unless the longer side would pass this.
+    pub long_side: u32,
+    /// What the network sees at once.
+    pub window: Window,
+}
+
+impl Architecture {
+    /// A segmentor with random weights on `device`; seed the device before.
+    pub fn init(&self, device: &Device) -> Segmentor {
+        let Head { num_classes, channels, pool_scales, auxiliary } = self.upernet.clone();
+        let auxiliary = auxiliary.map(|Auxiliary { channels, num_convs }| {
+            FcnHeadConfig::new().with_channels(channels).with_num_convs(num_convs)
+        });
+        let heads = UperNetConfig::new(num_classes)
+            .with_channels(channels)
+            .with_pool_scales(pool_scales)
+            .with_auxiliary(auxiliary);
+        let backbone = self.model.config();
+        Segmentor { heads: heads.init(&backbone.feature_specs(), device), backbone: backbone.init(device) }
+    }
 }
 
 impl Segmentor {

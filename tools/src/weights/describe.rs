@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 use super::model::{Architecture, BackboneAlone, Maps, Part};
 use super::published::{DetectorNames, Published, Top};
+use super::python_config::Node;
 use crate::recipe::{self, Backbone, BoxRegression, CustomBackbone, Head, Init, Input, Version};
 use crate::{classify, det};
 
 mod detector;
+mod segmentor;
 
 /// What builds a network, and how images become its input.
 pub(super) struct Described {
@@ -34,6 +36,7 @@ pub(super) fn describe(published: &Published, part: Part) -> Result<Described> {
         ),
         (Top::Classifier { num_classes }, Part::Whole) => classifier(published, num_classes),
         (Top::MaskRcnn(names), Part::Whole) => detector::describe(published, names),
+        (Top::UperNet(_), Part::Whole) => segmentor::describe(published),
         _ => backbone(published),
     }
 }
@@ -137,4 +140,50 @@ fn size_in_name(published: &Published) -> Option<u32> {
     let is_official = published.scheme == NameScheme::Official && name.starts_with("convnext");
     let mut sizes = name.split('_').filter(|part| part.len() == 3).filter_map(|part| part.parse().ok());
     sizes.rfind(|size| is_official && size % 32 == 0)
+}
+
+/// What this program's export wrote of the network, if it wrote the file.
+fn exported(published: &Published) -> Result<Option<Described>> {
+    let Some((architecture, preprocessing)) = &published.source.told.exported else { return Ok(None) };
+    Ok(Some(Described {
+        architecture: Architecture::from_json(architecture)?,
+        classes: published.source.told.classes.clone().unwrap_or_default(),
+        preprocessing: preprocessing.clone(),
+        remarks: Vec::new(),
+    }))
+}
+
+/// The sides of a parameter of the heads, in the file's layout.
+fn shape<const AXES: usize>(published: &Published, ours: &str) -> Result<[usize; AXES]> {
+    let name = published.name(&format!("heads.{ours}")).unwrap_or_default();
+    let found = published.source.shape(&name);
+    let shape = found.and_then(|shape| <[usize; AXES]>::try_from(shape).ok());
+    shape.ok_or_else(|| {
+        let path = published.source.path.display();
+        anyhow!("{path}: `{name}` is {found:?}, expected {AXES} axes")
+    })
+}
+
+/// How many layers a list of the heads has, by the parameter that each of them has.
+fn count_layers(published: &Published, list: &str, parameter: &str) -> usize {
+    /// More than any head has.
+    const MOST: usize = 64;
+    let exists = |index: &usize| {
+        let name = published.name(&format!("heads.{list}.{index}{parameter}"));
+        name.is_some_and(|name| published.source.shape(&name).is_some())
+    };
+    (0..MOST).take_while(exists).count()
+}
+
+/// The shorter and the longer side that OpenMMLab resizes test images to, of its second and third generation.
+fn resized_sides(config: &Node) -> Option<[u32; 2]> {
+    let steps = |path: &str| config.at(path).map_or(&[][..], Node::items);
+    let pipelines = ["test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline"];
+    let scale = pipelines.iter().flat_map(|path| steps(path)).find_map(|step| {
+        let scale = step.numbers("scale").filter(|_| step.text("type") == Some("Resize"));
+        scale.or_else(|| step.numbers("img_scale"))
+    })?;
+    let sides: [f64; 2] = scale.try_into().ok()?;
+    let sides = sides.map(|side| side as u32);
+    Some([sides[0].min(sides[1]), sides[0].max(sides[1])])
 }

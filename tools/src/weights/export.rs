@@ -23,9 +23,9 @@ pub enum Form {
     Cvx,
     /// Names of facebookresearch/ConvNeXt and ConvNeXt-V2, safetensors
     Official,
-    /// Names of timm, safetensors; of a detector the backbone alone
+    /// Names of timm, safetensors; of a network with heads the backbone alone
     Timm,
-    /// Names of mmpretrain and mmdet, safetensors
+    /// Names of mmpretrain, mmdet and mmseg, safetensors
     #[value(alias = "mmdet", alias = "mmpretrain", alias = "mmseg")]
     Openmmlab,
 }
@@ -107,11 +107,11 @@ fn published(model: &Model, scheme: NameScheme, path: &Path) -> Result<Vec<Strin
 }
 
 fn entry<'a>(model: &Model, scheme: NameScheme, param: &'a ParamInfo) -> Option<Entry<'a>> {
-    let is_detector = matches!(model.architecture, Architecture::Detector(_));
-    // Detectors of both hold their backbone as `backbone.`; mmpretrain does so always.
+    let has_heads = matches!(model.architecture, Architecture::Detector(_) | Architecture::Segmentor(_));
+    // Networks with heads hold their backbone as `backbone.` in both; mmpretrain does so always.
     let prefix = match scheme {
         NameScheme::Openmmlab => "backbone.",
-        NameScheme::Official if is_detector => "backbone.",
+        NameScheme::Official if has_heads => "backbone.",
         _ => "",
     };
     let (name, layout) = if let Some(ours) = param.path.strip_prefix("heads.") {

@@ -219,8 +219,10 @@ impl Wanted {
             return Some("norms of the returned maps");
         }
         match published.top {
-            Top::MaskRcnn(_) if self.heads => None,
-            Top::MaskRcnn(_) | Top::Other(_) if !published.is_in_backbone(name) => Some("its heads"),
+            Top::MaskRcnn(_) | Top::UperNet(_) if self.heads => None,
+            Top::MaskRcnn(_) | Top::UperNet(_) | Top::Other(_) if !published.is_in_backbone(name) => {
+                Some("its heads")
+            }
             Top::Decoder if !published.is_in_backbone(name) || is_of_decoder(name) => {
                 Some("the decoder of its pretraining")
             }

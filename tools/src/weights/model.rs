@@ -17,7 +17,7 @@ use super::published::Published;
 use super::source;
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::params::{self, ParamInfo};
-use crate::{classify, det, recipe};
+use crate::{classify, det, recipe, seg};
 
 /// What builds a network; the JSON of a checkpoint tells by its keys which of these it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub enum Architecture {
     Classifier(classify::Architecture),
     /// Mask R-CNN.
     Detector(Box<det::Architecture>),
+    /// UPerNet.
+    Segmentor(seg::model::Architecture),
 }
 
 /// What builds a backbone that nothing stands on.
@@ -68,6 +70,8 @@ impl Architecture {
             Self::Backbone(serde_json::from_value(value)?)
         } else if json.get("classifier").is_some() {
             Self::Classifier(serde_json::from_value(value)?)
+        } else if json.get("upernet").is_some() {
+            Self::Segmentor(serde_json::from_value(value)?)
         } else {
             Self::Detector(serde_json::from_value(value)?)
         })
@@ -82,6 +86,7 @@ impl Architecture {
             Self::Backbone(architecture) => serde_json::to_value(architecture)?,
             Self::Classifier(architecture) => serde_json::to_value(architecture)?,
             Self::Detector(architecture) => serde_json::to_value(architecture)?,
+            Self::Segmentor(architecture) => serde_json::to_value(architecture)?,
         })
     }
 
@@ -91,6 +96,7 @@ impl Architecture {
             Self::Backbone(BackboneAlone { model, .. }) => model,
             Self::Classifier(classify::Architecture { model, .. }) => model,
             Self::Detector(architecture) => &architecture.model,
+            Self::Segmentor(architecture) => &architecture.model,
         }
     }
 
@@ -104,6 +110,7 @@ impl Architecture {
             }
             Self::Classifier(architecture) => params::list(&architecture.init(&device)),
             Self::Detector(architecture) => params::list(&architecture.init(&device)),
+            Self::Segmentor(architecture) => params::list(&architecture.init(&device)),
         }
     }
 }
@@ -160,7 +167,7 @@ impl Model {
             let maps = match &architecture {
                 Architecture::Backbone(BackboneAlone { maps, .. }) => *maps,
                 Architecture::Classifier(_) => Maps::Raw,
-                Architecture::Detector(_) => Maps::Normalised,
+                Architecture::Detector(_) | Architecture::Segmentor(_) => Maps::Normalised,
             };
             architecture =
                 Architecture::Backbone(BackboneAlone { model: architecture.model().clone(), maps });

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use burn::tensor::TensorData;
 use cvx_backbone::{Layout, NameScheme};
-use cvx_heads::{detectron2_name, is_linear_weight, mmdet_name};
+use cvx_heads::{detectron2_name, is_linear_weight, mmdet_name, transformers_upernet_name};
 
 use super::source::Source;
 use super::{layout, recognise};
@@ -42,6 +42,8 @@ pub enum Top {
     },
     /// Mask R-CNN, as mmdet or as detectron2 names it.
     MaskRcnn(DetectorNames),
+    /// UPerNet, as mmseg or as transformers names it.
+    UperNet(SegmentorNames),
     /// The decoder of a masked autoencoder.
     Decoder,
     /// Something that this program has no network for.
@@ -55,6 +57,15 @@ pub enum DetectorNames {
     Mmdet,
     /// detectron2.
     Detectron2,
+}
+
+/// Whose names a segmentor's heads carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentorNames {
+    /// mmseg, before and since its version 1.
+    Mmseg,
+    /// transformers' `UperNetForSemanticSegmentation`.
+    Transformers,
 }
 
 impl Published {
@@ -74,6 +85,8 @@ impl Published {
             match self.top {
                 Top::MaskRcnn(DetectorNames::Mmdet) => Some(mmdet_name(ours)),
                 Top::MaskRcnn(DetectorNames::Detectron2) => detectron2_name(ours),
+                Top::UperNet(SegmentorNames::Mmseg) => Some(ours.to_owned()),
+                Top::UperNet(SegmentorNames::Transformers) => Some(transformers_upernet_name(ours)),
                 _ => None,
             }
         } else {
@@ -155,6 +168,8 @@ impl fmt::Display for Published {
             Top::Classifier { num_classes } => write!(f, ", with a classifier of {num_classes} classes"),
             Top::MaskRcnn(DetectorNames::Mmdet) => f.write_str(", with mmdet's Mask R-CNN"),
             Top::MaskRcnn(DetectorNames::Detectron2) => f.write_str(", with detectron2's Mask R-CNN"),
+            Top::UperNet(SegmentorNames::Mmseg) => f.write_str(", with mmseg's UPerNet"),
+            Top::UperNet(SegmentorNames::Transformers) => f.write_str(", with transformers' UPerNet"),
             Top::Decoder => f.write_str(", with the decoder of its pretraining"),
             Top::Other(what) => write!(f, ", with {what}"),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 use cvx_backbone::NameScheme;
 
-use super::published::{DetectorNames, Published, Top, has_tensor};
+use super::published::{DetectorNames, Published, SegmentorNames, Top, has_tensor};
 use super::source::Source;
 use crate::recipe::Version;
 
@@ -125,8 +125,12 @@ fn top(source: &Source, scheme: NameScheme, prefix: &str) -> Top {
         Top::Other(
             "torchvision's Mask R-CNN, whose anchors are rounded and whose RoIAlign is shifted by half a pixel",
         )
+    } else if starts("decode_head.psp_modules.") && starts("decode_head.fpn_bottleneck.batch_norm.") {
+        Top::UperNet(SegmentorNames::Transformers)
+    } else if starts("decode_head.psp_modules.") && starts("decode_head.fpn_bottleneck.") {
+        Top::UperNet(SegmentorNames::Mmseg)
     } else if starts("decode_head.") {
-        Top::Other("a segmentor")
+        Top::Other("a segmentor that is not UPerNet")
     } else if scheme == NameScheme::Minkowski || source.names().any(|name| name.ends_with("mask_token")) {
         Top::Decoder
     } else if starts("norm_pre.") {

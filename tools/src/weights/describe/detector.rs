@@ -9,15 +9,8 @@ use crate::weights::python_config::Node;
 const SIDES: [u32; 2] = [800, 1333];
 
 pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<Described> {
-    if let Some((architecture, preprocessing)) = &published.source.told.exported {
-        let architecture = Architecture::from_json(architecture)?;
-        let classes = published.source.told.classes.clone().unwrap_or_default();
-        return Ok(Described {
-            architecture,
-            classes,
-            preprocessing: preprocessing.clone(),
-            remarks: Vec::new(),
-        });
+    if let Some(described) = exported(published)? {
+        return Ok(described);
     }
     let nothing = Node::Dict(Vec::new());
     let config = published.source.told.config.as_ref().unwrap_or(&nothing);
@@ -55,25 +48,7 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     })
 }
 
-/// The sides of a parameter of the heads, in the file's layout.
-fn shape<const AXES: usize>(published: &Published, ours: &str) -> Result<[usize; AXES]> {
-    let name = published.name(&format!("heads.{ours}")).unwrap_or_default();
-    let found = published.source.shape(&name);
-    let shape = found.and_then(|shape| <[usize; AXES]>::try_from(shape).ok());
-    shape.ok_or_else(|| {
-        let path = published.source.path.display();
-        anyhow!("{path}: `{name}` is {found:?}, expected {AXES} axes")
-    })
-}
-
 fn head(published: &Published, config: &Node) -> Result<MaskRcnn> {
-    let layers = |list: &str, end: &str| {
-        let exists = |index: &usize| {
-            let name = published.name(&format!("heads.{list}.{index}{end}"));
-            name.is_some_and(|name| published.source.shape(&name).is_some())
-        };
-        (0..64).take_while(exists).count()
-    };
     let [fpn_channels] = shape(published, "neck.lateral_convs.0.conv.bias")?;
     let [fc_channels] = shape(published, "bbox_head.shared_fcs.0.bias")?;
     let [mask_channels] = shape(published, "mask_head.convs.0.conv.bias")?;
@@ -98,9 +73,9 @@ fn head(published: &Published, config: &Node) -> Result<MaskRcnn> {
     Ok(MaskRcnn {
         num_classes,
         fpn_channels,
-        num_fcs: layers("bbox_head.shared_fcs", ".bias"),
+        num_fcs: count_layers(published, "bbox_head.shared_fcs", ".bias"),
         fc_channels,
-        num_mask_convs: layers("mask_head.convs", ".conv.bias"),
+        num_mask_convs: count_layers(published, "mask_head.convs", ".conv.bias"),
         mask_channels,
         box_regression,
         rpn,
@@ -195,21 +170,6 @@ fn preprocessing(published: &Published, config: &Node) -> det::Preprocessing {
         short_side,
         long_side,
     }
-}
-
-/// The sides that test images are resized to, of mmdet 3 and 2.
-fn resized_sides(config: &Node) -> Option<[u32; 2]> {
-    let steps = |path: &str| config.at(path).map_or(&[][..], Node::items);
-    let pipelines = ["test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline"];
-    let scale = pipelines.iter().flat_map(|path| steps(path)).find_map(|step| {
-        (step.text("type") == Some("Resize"))
-            .then(|| step.numbers("scale"))
-            .flatten()
-            .or(step.numbers("img_scale"))
-    })?;
-    let sides: [f64; 2] = scale.try_into().ok()?;
-    let sides = sides.map(|side| side as u32);
-    Some([sides[0].min(sides[1]), sides[0].max(sides[1])])
 }
 
 /// The first entry of a configuration that our Mask R-CNN cannot do.

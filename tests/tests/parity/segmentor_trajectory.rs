@@ -13,8 +13,8 @@ use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay
 use cvx_tools::train::params;
 use serde_json::Value;
 
-use crate::reference::{Reference, float, labels, number};
-use crate::training::assert_losses;
+use crate::segmentor_reference::{Reference, float, labels, number};
+use crate::segmentor_training::assert_losses;
 
 #[test]
 fn a_segmentor_trains_as_in_mmseg() {

@@ -8,7 +8,7 @@ use cvx_tests::tensors::values;
 use cvx_tests::tolerance::{FORWARD, assert_close};
 use cvx_tools::seg::inference::{Window, classes, logits};
 
-use crate::reference::{Reference, input, number, window};
+use crate::segmentor_reference::{Reference, input, number, window};
 
 #[track_caller]
 fn assert_classes(expected: &Tensors, name: &str, actual: Tensor<3, Int>) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
-use cvx_backbone::{BlockNorm, ConvNextConfig, Layout};
+use cvx_backbone::{BlockNorm, ConvNextConfig};
 use cvx_heads::{FcnHeadConfig, UperNetConfig};
 use cvx_tests::golden::{Array, Golden};
 use cvx_tests::tensors;
@@ -11,7 +11,7 @@ use cvx_tools::recipe::Version;
 use cvx_tools::seg::inference::Window;
 use cvx_tools::seg::model::Segmentor;
 use cvx_tools::train::params;
-use cvx_tools::weights::Published;
+use cvx_tools::weights::{self, Published, Strictness};
 use serde_json::Value;
 
 pub(crate) fn number(value: &Value) -> usize {
@@ -51,18 +51,8 @@ impl Reference {
             backbone: backbone.init(device),
             heads: change(heads).init(&backbone.feature_specs(), device),
         };
-        let mut unused: Vec<String> = published.source.names().map(str::to_owned).collect();
-        unused.retain(|name| !name.ends_with("num_batches_tracked"));
-        let segmentor = params::replace_each(segmentor, &mut |ours, shape| {
-            let name = name(&published, ours);
-            unused.retain(|unused| *unused != name);
-            match ours.strip_prefix("heads.") {
-                None => published.read(ours, shape).map(Some),
-                Some(_) => Ok(Some(TensorData::new(published.source.read(&name)?, shape.to_vec()))),
-            }
-        })
-        .unwrap_or_else(|e| panic!("{e:?}"));
-        assert!(unused.is_empty(), "{unused:?}");
+        let loaded = weights::load(&published, segmentor, Strictness::Complete);
+        let (segmentor, _) = loaded.unwrap_or_else(|e| panic!("{e:?}"));
         Self { segmentor, published }
     }
 
@@ -72,7 +62,7 @@ impl Reference {
         params::read_each(segmentor, &mut |ours, data| {
             let shape = data.shape().to_vec();
             let array = Array { shape, values: data.try_into_vec::<f32>().expect("f32") };
-            found.insert(name(&self.published, ours), self.as_theirs(ours, array));
+            found.insert(name(&self.published, ours), crate::as_theirs(self.published.layout(ours), array));
             Ok(())
         })
         .expect("nothing fails");
@@ -83,27 +73,15 @@ impl Reference {
     pub(crate) fn gradients(&self, segmentor: &Segmentor, loss: Tensor<1>) -> BTreeMap<String, Vec<f32>> {
         let by_path = tensors::gradients_by_path(segmentor, loss.backward());
         let renamed = |(ours, array): (String, Array<f32>)| {
-            (name(&self.published, &ours), self.as_theirs(&ours, array))
+            (name(&self.published, &ours), crate::as_theirs(self.published.layout(&ours), array))
         };
         by_path.into_iter().map(renamed).collect()
     }
-
-    fn as_theirs(&self, path: &str, ours: Array<f32>) -> Vec<f32> {
-        let is_head = path.starts_with("heads.");
-        let layout = if is_head { Layout::AsOurs } else { self.published.layout(path) };
-        let (Layout::Transposed, &[inputs, outputs]) = (layout, &ours.shape[..]) else { return ours.values };
-        let transposed =
-            (0..outputs).flat_map(|output| (0..inputs).map(move |input| input * outputs + output));
-        transposed.map(|index| ours.values[index]).collect()
-    }
 }
 
-/// mmseg's name of our parameter: the same, but that the heads stand beside the backbone.
+/// mmseg's name of our parameter.
 fn name(published: &Published, ours: &str) -> String {
-    match ours.strip_prefix("heads.") {
-        Some(name) => name.to_owned(),
-        None => published.name(ours).unwrap_or_else(|| panic!("{ours} has no name of mmseg's")),
-    }
+    published.name(ours).unwrap_or_else(|| panic!("{ours} has no name of mmseg's"))
 }
 
 /// The windows of a golden's tests.

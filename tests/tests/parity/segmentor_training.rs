@@ -7,7 +7,7 @@ use cvx_tests::tensors::{norm, values};
 use cvx_tests::tolerance::{FORWARD, GRADIENT, LOSS, assert_close, relative_error};
 use serde_json::Value;
 
-use crate::reference::{Reference, float, input, labels};
+use crate::segmentor_reference::{Reference, float, input, labels};
 
 /// Each term with mmseg's name for it.
 pub(crate) fn assert_losses(what: &str, losses: &UperNetLosses, expected: &Value) {
