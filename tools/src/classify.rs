@@ -1,10 +1,11 @@
 //! Classifiers: what a checkpoint of one says of its model, so that it can be used without a recipe.
 
+use anyhow::{Result, ensure};
 use burn::prelude::*;
 use cvx_backbone::{Classifier, ClassifierConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe;
+use crate::recipe::{self, checks};
 
 /// What builds a [`Classifier`]; a checkpoint carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,18 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { mean, std, size, crop_pct, interpolation: _ } = self;
+        checks::check_normalisation(mean, std)?;
+        checks::length("size", *size as usize)?;
+        ensure!(*crop_pct > 0.0 && *crop_pct <= 1.0, "crop_pct = {crop_pct}: must be above 0, and at most 1");
+        Ok(())
+    }
+
     /// What the ConvNeXt repositories evaluate with: ImageNet's mean and deviation; below 384 pixels the shorter side
     /// goes to `size / 0.875` and the centre is cut out, from there on the image is resized to the square.
     pub fn official(size: u32) -> Self {

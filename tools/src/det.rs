@@ -4,9 +4,10 @@
 //! corridor from input to exit code; the binary only calls [`main`].
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
+pub use crate::exit::Streams;
 use crate::exit::{self, Exit};
 
 mod args;
@@ -36,14 +37,6 @@ pub use self::model::{Architecture, Detector, Preprocessing, Trained, load};
 pub use self::predict::predict;
 pub use self::score::score;
 pub use self::train::train;
-
-/// Where a command writes.
-pub struct Streams<'a> {
-    /// Results: tables and lists.
-    pub out: &'a mut dyn Write,
-    /// Errors and remarks about the work itself.
-    pub err: &'a mut dyn Write,
-}
 
 /// The program `cvx-det`.
 pub fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! How a command ends: three exit codes, and an error told as one headline with one cause a line.
+//! How a command writes and how it ends: two streams, three exit codes, and an error told as one headline with one cause a line.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -6,7 +6,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::det::Streams;
+/// Where a command writes.
+pub struct Streams<'a> {
+    /// Results: tables and lists.
+    pub out: &'a mut dyn Write,
+    /// Errors and remarks about the work itself.
+    pub err: &'a mut dyn Write,
+}
 
 /// What a command's exit status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

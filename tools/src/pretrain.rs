@@ -9,8 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::det::Streams;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Streams};
 use crate::weights::export::{self, Form};
 use crate::weights::model::{Model, Part};
 
@@ -76,6 +75,7 @@ where
 
 /// Reads one tensor at a time, and writes it under its new name.
 pub fn convert(args: &ConvertArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    export::check_name(&args.output)?;
     let part = if args.backbone_only { Part::Backbone } else { Part::Whole };
     let (model, mut remarks) = Model::open(&args.input, args.key.as_deref(), part)?;
     if let Some(folder) = args.output.parent() {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod bridge;
-mod checks;
+pub(crate) mod checks;
 mod file;
 mod model;
 mod overrides;

@@ -12,8 +12,9 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::train::atomic_file;
 use crate::train::values::slice;
 
-/// Headers of real models are far below; a length above is a broken file.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Headers of real models are far below (a thousand tensors take 200 kB); a length above is a broken or hostile file,
+/// whose parsing would take many times as much memory.
+const MAX_HEADER_BYTES: u64 = 1 << 23;
 
 /// An open file whose header describes it to the last byte.
 #[derive(Debug)]
@@ -107,10 +108,19 @@ pub fn write(
     value: &mut dyn FnMut(usize) -> Result<TensorData>,
 ) -> Result<()> {
     let header = header(metadata, entries)?;
-    atomic_file::replace(path, |file| {
+    // A value that cannot be had is not for the file that is written to answer.
+    let mut failure = None;
+    let written = atomic_file::replace(path, |file| {
         file.write_all(&header)?;
-        (0..entries.len()).try_for_each(|index| write_values(file, &value(index)?))
-    })
+        (0..entries.len()).try_for_each(|index| match value(index) {
+            Ok(data) => write_values(file, &data),
+            Err(error) => {
+                failure = Some(error);
+                Err(anyhow!("a value is missing"))
+            }
+        })
+    });
+    failure.map_or(written, Err)
 }
 
 /// The length of a header, and the header: `f32` tensors one after the other.

@@ -104,7 +104,7 @@ fn a_backbone_that_does_not_fit_is_refused_by_name_unless_the_recipe_is_lenient(
     let typo = format!("--set=model.init={{ backbone = {{ file = \"{file}\", strikt = true }} }}");
     let Outcome { exit, err, .. } = project.command("train", &[network, &typo]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(err.contains("unknown field `strikt`, expected `file` or `strict`"), "{err}");
+    assert!(err.contains("unknown field `strikt`, expected one of `file`, `strict`, `key`"), "{err}");
 }
 
 #[test]
@@ -129,9 +129,7 @@ fn a_detector_with_other_classes_gets_new_last_layers_and_says_so() {
     assert_eq!(exit, Exit::Done, "{err}");
     let init = format!("--set=model.init={{ detector = \"{ours}\" }}");
     let elsewhere = format!("--set=run.folder={}", project.text("second"));
-    let rpn = ["test_pre_nms_per_level=1000", "test_proposals_per_image=1000"];
-    let rpn = rpn.map(|entry| format!("--set=head.mask-rcnn.rpn.{entry}"));
-    let sets = [&detector[..], &[&init, &elsewhere, &rpn[0], &rpn[1], "--set=train.epochs=1"]].concat();
+    let sets = [&detector[..], &[&init, &elsewhere, "--set=train.epochs=1"]].concat();
     let Outcome { exit, out, err } = project.command("train", &sets);
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(out.contains("a checkpoint of cvx; 100 of 106 parameters are the file's"), "{out}");
@@ -154,6 +152,23 @@ fn published_detectors_are_evaluated_and_predict_as_they_are() {
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(out.contains("Average Precision"), "{out}");
     assert!(err.contains("106 of 106 parameters are the file's"), "{err}");
+
+    // What the same shapes would compute otherwise is refused, as with a checkpoint of ours.
+    for (set, told) in [
+        (
+            "head.mask-rcnn.rpn.anchor_scales=[4.0]",
+            "`head.mask-rcnn.rpn.anchor_scales` = [8.0], but the recipe has [4.0]",
+        ),
+        (
+            "input.mean=[0.0, 0.0, 0.0]",
+            "`input.mean` = [123.675, 116.28, 103.53], but the recipe has [0.0, 0.0, 0.0]",
+        ),
+    ] {
+        let set = format!("--set={set}");
+        let Outcome { exit, err, .. } = project.command("eval", &[&sets[..], &[&set]].concat());
+        assert_eq!(exit, Exit::BadInput);
+        assert!(err.contains(&format!("was trained with {told}")), "{err}");
+    }
 
     let [images, out_folder] = ["images", "out"].map(|name| project.text(name));
     let Outcome { exit, out, err } = project.run(&["predict", &weights, &images, "--out", &out_folder]);
@@ -210,7 +225,10 @@ fn convert_answers_what_it_cannot_do() {
         (&[&folder, &out], "the folder holds neither model.safetensors nor pytorch_model.bin"),
         (&[&input, &out, "--to", "onnx"], "possible values: cvx, official, timm, openmmlab"),
         (&[&input, &out, "--key", "teacher"], "has no weights under `teacher`, possible are `model`"),
-        (&[&format("torchvision_maskrcnn_v1.pth"), &out], "`--backbone-only` takes the backbone alone"),
+        (
+            &[&format("torchvision_maskrcnn_v1.pth"), &out],
+            "`cvx-pretrain convert --backbone-only` takes that alone",
+        ),
         (&[&input, &project.text("truth.json/x.safetensors")], "truth.json: cannot be created"),
     ];
     for (arguments, reason) in cases {
@@ -224,4 +242,70 @@ fn convert_answers_what_it_cannot_do() {
     assert!(out.contains("of its heads\n") && out.ends_with("parameters -> [TMP]/x.safetensors\n"), "{out}");
     let Outcome { exit, out, .. } = convert(&project, &["--help"]);
     assert!(exit == Exit::Done && out.contains("--backbone-only"), "{out}");
+}
+
+/// Rewrites the header of a safetensors file.
+fn change_header(path: &std::path::Path, change: impl Fn(String) -> String) {
+    let bytes = fs::read(path).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header = change(String::from_utf8(header.to_vec()).unwrap());
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_whose_description_cannot_be_is_refused() {
+    let project = Project::new();
+    let (ours, images) = (project.text("ours.safetensors"), project.text("images"));
+    // Quotes within the metadata's text are escaped.
+    let cases = [
+        (r#"\"depths\":[1,"#, r#"\"depths\":[1000000000,"#, "depths"),
+        (r#"\"num_fcs\":2"#, r#"\"num_fcs\":1000000000"#, "num_fcs"),
+        (r#"\"dims\":["#, r#"\"dims\":[0,"#, "a network that this program does not know"),
+        (r#"\"pad_multiple\":32"#, r#"\"pad_multiple\":0"#, "pad_multiple"),
+        (r#"\"short_side\":800"#, r#"\"short_side\":4000000000"#, "short_side"),
+        (r#"\"mask_threshold\":0.5"#, r#"\"mask_threshold\":-1.0"#, "mask_threshold"),
+        (r#"\"std\":[58"#, r#"\"std\":[-58"#, "input.std"),
+        (r#"\"num_classes\":5"#, r#"\"num_classes\":6"#, "is damaged"),
+    ];
+    for (form, (from, to, reason)) in
+        ["cvx", "openmmlab"].into_iter().flat_map(|form| cases.map(|case| (form, case)))
+    {
+        let arguments = [&format("mmdet3_maskrcnn_v2.pth"), &ours, "--to", form];
+        let Outcome { exit, err, .. } = convert(&project, &arguments);
+        assert_eq!(exit, Exit::Done, "{err}");
+        change_header(&project.path("ours.safetensors"), |header| {
+            assert!(header.contains(from), "{from} is not in {header}");
+            header.replace(from, to)
+        });
+        let weights = format!("--weights={ours}");
+        let Outcome { exit, err, .. } = project.run(&["predict", &weights, &images]);
+        assert_eq!(exit, Exit::BadInput, "{form} {to}");
+        assert!(
+            err.contains(reason) || err.contains("damaged") || err.contains("another network"),
+            "{to}: {err}"
+        );
+        let Outcome { exit, .. } = convert(&project, &[&ours, &project.text("again.safetensors")]);
+        assert_eq!(exit, Exit::BadInput, "{form} {to}");
+    }
+}
+
+#[test]
+fn a_last_layer_that_fits_no_class_is_not_made_up() {
+    let project = Project::new();
+    let ours = project.text("ours.safetensors");
+    let arguments = [&format("mmdet3_maskrcnn_v2.pth"), &ours, "--to", "openmmlab"];
+    assert_eq!(convert(&project, &arguments).exit, Exit::Done);
+    change_header(&project.path("ours.safetensors"), |header| {
+        let mut header: Value = serde_json::from_str(&header).unwrap();
+        // Without this program's own description the network is found out from the shapes.
+        header["__metadata__"] = json!({ "format": "pt" });
+        let weight = &mut header["roi_head.mask_head.conv_logits.weight"]["shape"];
+        let channels = weight[0].as_u64().unwrap() * weight[1].as_u64().unwrap();
+        *weight = json!([1, channels, 1, 1]);
+        header.to_string()
+    });
+    let Outcome { exit, err, .. } = convert(&project, &[&ours, &project.text("again.safetensors")]);
+    assert_eq!(exit, Exit::BadInput, "{err}");
+    assert!(err.contains("of another shape: `roi_head.mask_head.conv_logits.weight`"), "{err}");
 }

@@ -73,7 +73,9 @@ impl Weights {
             && path.exists()
             && !source::is_checkpoint(path)?
         {
-            return Ok(Self::Published(Box::new(Published::open(path, None)?)));
+            let published = Published::open(path, None)?;
+            model::expect_recipe_of(&published, recipe, &[])?;
+            return Ok(Self::Published(Box::new(published)));
         }
         let checkpoint = match &args.weights {
             Some(path) => Checkpoint::open(path),

@@ -7,13 +7,13 @@ use burn::prelude::*;
 use cvx_heads::depends_on_classes;
 
 use super::data;
-use super::model::{Architecture, Detector, expect_recipe};
+use super::model::{Architecture, Detector, expect_recipe, expect_recipe_of};
 use crate::recipe::{Init, Recipe, WeightsFile, resolve_path};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::params::{self, ParamInfo};
 use crate::weights::{self, Published, Strictness, source};
 
-/// The entry of an architecture that weights may differ in: layers that depend on it are drawn afresh.
+/// The entry of an architecture that a file to start from may differ in: layers that depend on it are drawn afresh.
 const NUM_CLASSES: &str = "head.mask-rcnn.num_classes";
 
 /// The detector, to tell `classes` apart, and what a person should know of its weights, a line each.
@@ -29,9 +29,9 @@ pub(super) fn initial(
     let detector = Architecture::of(recipe).init(device);
     match &recipe.model.init {
         Init::Random => Ok((detector, Vec::new())),
-        Init::Detector(WeightsFile { file, strict }) => {
+        Init::Detector(WeightsFile { file, strict, key }) => {
             let path = resolve_path("model.init.detector", file)?;
-            match checkpoint(&path)? {
+            match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => {
                     if *strict {
                         expect_recipe(&checkpoint, recipe, &[NUM_CLASSES])?;
@@ -40,7 +40,10 @@ pub(super) fn initial(
                     from_checkpoint(&checkpoint, detector, "", strictness(*strict))
                 }
                 None => {
-                    let published = Published::open(&path, None)?;
+                    let published = Published::open(&path, key.as_deref())?;
+                    if *strict {
+                        expect_recipe_of(&published, recipe, &[NUM_CLASSES])?;
+                    }
                     expect_classes(&path, published.source.told.classes.as_ref(), classes)?;
                     let (detector, mut remarks) = weights::load(&published, detector, strictness(*strict))?;
                     remarks.extend(other_pixels(&published, recipe));
@@ -48,12 +51,12 @@ pub(super) fn initial(
                 }
             }
         }
-        Init::Backbone(WeightsFile { file, strict }) => {
+        Init::Backbone(WeightsFile { file, strict, key }) => {
             let path = resolve_path("model.init.backbone", file)?;
-            match checkpoint(&path)? {
+            match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => from_checkpoint(&checkpoint, detector, "backbone.", strictness(*strict)),
                 None => {
-                    let published = Published::open(&path, None)?;
+                    let published = Published::open(&path, key.as_deref())?;
                     let Detector { backbone, heads } = detector;
                     let alone = weights::model::Alone { backbone };
                     let (alone, mut remarks) = weights::load(&published, alone, strictness(*strict))?;
@@ -70,8 +73,14 @@ fn strictness(strict: bool) -> Strictness {
 }
 
 /// The checkpoint of this program at `path`, if it is one.
-fn checkpoint(path: &Path) -> Result<Option<Checkpoint>> {
-    source::is_checkpoint(path)?.then(|| Checkpoint::open(path)).transpose()
+fn checkpoint(path: &Path, key: Option<&str>) -> Result<Option<Checkpoint>> {
+    let is_checkpoint = source::is_checkpoint(path)?;
+    ensure!(
+        !is_checkpoint || key.is_none(),
+        "{}: a checkpoint of cvx has one set of weights, and no `key`",
+        path.display()
+    );
+    is_checkpoint.then(|| Checkpoint::open(path)).transpose()
 }
 
 /// As many classes under other names would be other objects called by wrong names.
@@ -89,6 +98,11 @@ fn expect_classes(path: &Path, theirs: Option<&Vec<String>>, classes: &[String])
 
 /// Weights see other images than they were trained on when pixels become other numbers.
 fn other_pixels(published: &Published, recipe: &Recipe) -> Option<String> {
+    if published.source.told.reads_blue_first() {
+        return Some(
+            "warning: the file's network was trained on images with blue first, here red comes first".into(),
+        );
+    }
     let (told, input) = (&published.source.told.image, &recipe.input);
     let (mean, std) = (told.mean.unwrap_or(input.mean), told.std.unwrap_or(input.std));
     (mean != input.mean || std != input.std).then(|| {
@@ -110,8 +124,9 @@ fn from_checkpoint(
     let name = checkpoint.path.display();
     let theirs = checkpoint.params();
     let (mut differing, mut afresh, mut loaded) = (Vec::new(), Vec::new(), Vec::new());
-    let ours = params::list(&detector);
-    for ParamInfo { path, shape } in ours.iter().filter(|param| param.path.starts_with(part)) {
+    let mut ours = params::list(&detector);
+    ours.retain(|param| param.path.starts_with(part));
+    for ParamInfo { path, shape } in &ours {
         let found = theirs.iter().find(|param| param.path == *path).map(|param| &param.shape);
         let is_last = path.strip_prefix("heads.").is_some_and(depends_on_classes);
         match found {
@@ -124,7 +139,7 @@ fn from_checkpoint(
         }
     }
     if strictness == Strictness::Strict && !differing.is_empty() {
-        bail!("{name} does not fit the recipe's network:\n{}", differing.join("\n"));
+        bail!("{name} does not fit the recipe's network:\n{}", weights::fit::listed(&differing));
     }
     let mut remarks = vec![format!(
         "{name}: a checkpoint of cvx; {} of {} parameters are the file's",
@@ -132,9 +147,15 @@ fn from_checkpoint(
         ours.len()
     )];
     if !afresh.is_empty() {
-        remarks.push(format!("afresh, since the file has none, or other classes: {}", afresh.join(", ")));
+        let afresh: Vec<String> = afresh.into_iter().map(str::to_owned).collect();
+        remarks.push(format!(
+            "afresh, since the file has none, or other classes: {}",
+            weights::fit::listed(&afresh)
+        ));
     }
-    remarks.extend(differing);
+    if !differing.is_empty() {
+        remarks.push(weights::fit::listed(&differing));
+    }
     let detector = params::replace_each(detector, &mut |path, _| {
         loaded.iter().any(|it| it == path).then(|| checkpoint.param(path)).transpose()
     })?;

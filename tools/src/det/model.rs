@@ -8,14 +8,12 @@ use cvx_backbone::ConvNext;
 use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{self, Head, Input, Recipe};
+use crate::recipe::{self, Head, Input, Recipe, checks};
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::entries::{Difference, first_difference};
 use crate::train::params::{self, ParamInfo};
-use crate::weights::{
-    self,
-    model::{Model, Part},
-};
+use crate::weights::model::{Model, Part};
+use crate::weights::{self, Published};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -77,6 +75,16 @@ impl Architecture {
 }
 
 impl Preprocessing {
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { input, short_side, long_side } = self;
+        checks::check_input(input)?;
+        checks::check_sides("", *short_side, *long_side)
+    }
+
     /// The preprocessing a recipe evaluates with.
     pub fn of(recipe: &Recipe) -> Self {
         Self {
@@ -128,8 +136,8 @@ pub(super) fn describe(recipe: &Recipe, classes: &[String]) -> Result<Descriptio
 }
 
 /// Entries of an architecture that weights do not depend on: where they came from, and what only training or the
-/// choice among detections looks at.
-const FREE_ENTRIES: [&str; 12] = [
+/// choice among proposals and detections looks at.
+const FREE_ENTRIES: [&str; 15] = [
     "model.init",
     "model.drop_path_rate",
     "model.layer_scale_init",
@@ -140,6 +148,9 @@ const FREE_ENTRIES: [&str; 12] = [
     "head.mask-rcnn.rpn.low_quality_iou",
     "head.mask-rcnn.rpn.train_pre_nms_per_level",
     "head.mask-rcnn.rpn.train_proposals_per_image",
+    "head.mask-rcnn.rpn.test_pre_nms_per_level",
+    "head.mask-rcnn.rpn.test_proposals_per_image",
+    "head.mask-rcnn.rpn.nms_iou",
     "head.mask-rcnn.roi",
     "head.mask-rcnn.test",
 ];
@@ -148,21 +159,39 @@ const FREE_ENTRIES: [&str; 12] = [
 /// normalisation have the same shapes, and give wrong numbers without a word. What stands in `free` may differ.
 pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe, free: &[&str]) -> Result<()> {
     let Described { architecture, preprocessing } = Described::of(checkpoint)?;
-    let theirs = [
-        serde_json::to_value(&architecture)?,
-        serde_json::json!({ "input": serde_json::to_value(&preprocessing.input)? }),
-    ];
+    expect_same(&checkpoint.path, &architecture, &preprocessing.input, recipe, free)
+}
+
+/// As [`expect_recipe`], of published weights as far as their file tells what they mean.
+pub(super) fn expect_recipe_of(published: &Published, recipe: &Recipe, free: &[&str]) -> Result<()> {
+    let Some((architecture, preprocessing)) = weights::describe::told(published)? else { return Ok(()) };
+    let path = &published.source.path;
+    let weights::model::Architecture::Detector(architecture) = architecture else {
+        bail!("{}: holds a model, but not of a detector", path.display());
+    };
+    let preprocessing: Preprocessing = serde_json::from_value(preprocessing)?;
+    // Its shapes tell the backbone, under whatever name a recipe has for it.
+    let free = [&["model"], free].concat();
+    expect_same(path, &architecture, &preprocessing.input, recipe, &free)
+}
+
+fn expect_same(
+    path: &Path,
+    architecture: &Architecture,
+    input: &Input,
+    recipe: &Recipe,
+    free: &[&str],
+) -> Result<()> {
+    let theirs =
+        [serde_json::to_value(architecture)?, serde_json::json!({ "input": serde_json::to_value(input)? })];
     let ours = [
         serde_json::to_value(Architecture::of(recipe))?,
         serde_json::json!({ "input": serde_json::to_value(&recipe.input)? }),
     ];
     let free = [&FREE_ENTRIES, free].concat();
     for (theirs, ours) in theirs.iter().zip(&ours) {
-        if let Some(Difference { path, first, second }) = first_difference(theirs, ours, &free) {
-            bail!(
-                "{}: was trained with `{path}` = {first}, but the recipe has {second}",
-                checkpoint.path.display()
-            );
+        if let Some(Difference { path: entry, first, second }) = first_difference(theirs, ours, &free) {
+            bail!("{}: was trained with `{entry}` = {first}, but the recipe has {second}", path.display());
         }
     }
     Ok(())

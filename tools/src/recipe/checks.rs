@@ -2,17 +2,18 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Backbone, Data, Expectation, Recipe, Version};
+use super::{Backbone, Data, Expectation, Input, Model, Recipe, Version};
 use crate::report;
 
-mod head;
+pub(crate) mod head;
 mod training;
 
 /// Refuses a recipe that cannot work; the message names the entry, its value and what is allowed.
 pub(super) fn check(recipe: &Recipe) -> Result<()> {
     check_data(recipe)?;
-    check_model(recipe)?;
-    head::check(recipe)?;
+    check_input(&recipe.input)?;
+    check_model(&recipe.model)?;
+    head::check(&recipe.head)?;
     training::check_train(recipe)?;
     training::check_optimizer(recipe)?;
     check_evaluation(recipe)
@@ -22,29 +23,29 @@ pub(super) fn check(recipe: &Recipe) -> Result<()> {
 const MOST: usize = 1 << 20;
 
 /// Layers beyond this, one after the other, are typing errors.
-const DEEPEST: usize = 1 << 10;
+pub(crate) const DEEPEST: usize = 1 << 10;
 
 /// Channels, and sides in pixels, beyond this are typing errors.
 const LONGEST: usize = 1 << 16;
 
 /// A count that must be 1 or more, and of a size that makes sense.
-fn positive(key: &str, value: usize) -> Result<()> {
+pub(crate) fn positive(key: &str, value: usize) -> Result<()> {
     within(key, value, MOST)
 }
 
 /// A width or a side, which must be 1 or more, and of a size that makes sense.
-fn length(key: &str, value: usize) -> Result<()> {
+pub(crate) fn length(key: &str, value: usize) -> Result<()> {
     within(key, value, LONGEST)
 }
 
-fn within(key: &str, value: usize, most: usize) -> Result<()> {
+pub(crate) fn within(key: &str, value: usize, most: usize) -> Result<()> {
     ensure!(value >= 1, "{key} = {value}: must be at least 1");
     ensure!(value <= most, "{key} = {value}: must be at most {most}");
     Ok(())
 }
 
 /// A list that must hold something.
-fn filled<T>(key: &str, list: &[T]) -> Result<()> {
+pub(crate) fn filled<T>(key: &str, list: &[T]) -> Result<()> {
     ensure!(!list.is_empty(), "{key} = []: must hold at least one entry");
     Ok(())
 }
@@ -88,22 +89,44 @@ fn check_data(recipe: &Recipe) -> Result<()> {
             );
         }
     }
-    for (channel, std) in recipe.input.std.iter().enumerate() {
-        above_zero(&format!("input.std.{channel}"), f64::from(*std))?;
-    }
-    for (channel, mean) in recipe.input.mean.iter().enumerate() {
-        ensure!(mean.is_finite(), "input.mean.{channel} = {mean}: must be a finite number");
-    }
+    Ok(())
+}
+
+/// What pixels become, of a recipe or of a checkpoint.
+pub(crate) fn check_input(input: &Input) -> Result<()> {
+    let Input { mean, std, pad_multiple } = input;
+    check_normalisation(mean, std)?;
     ensure!(
-        (32..=LONGEST).contains(&recipe.input.pad_multiple) && recipe.input.pad_multiple.is_multiple_of(32),
-        "input.pad_multiple = {}: must be a multiple of 32, the coarsest stride of the backbone",
-        recipe.input.pad_multiple
+        (32..=LONGEST).contains(pad_multiple) && pad_multiple.is_multiple_of(32),
+        "input.pad_multiple = {pad_multiple}: must be a multiple of 32, the coarsest stride of the backbone"
     );
     Ok(())
 }
 
-fn check_model(recipe: &Recipe) -> Result<()> {
-    let model = &recipe.model;
+/// Means and deviations, of a recipe or of a checkpoint.
+pub(crate) fn check_normalisation(mean: &[f32; 3], std: &[f32; 3]) -> Result<()> {
+    for (channel, std) in std.iter().enumerate() {
+        above_zero(&format!("input.std.{channel}"), f64::from(*std))?;
+    }
+    for (channel, mean) in mean.iter().enumerate() {
+        ensure!(mean.is_finite(), "input.mean.{channel} = {mean}: must be a finite number");
+    }
+    Ok(())
+}
+
+/// The sides that images are scaled to, of a recipe or of a checkpoint.
+pub(crate) fn check_sides(key: &str, short_side: u32, long_side: u32) -> Result<()> {
+    length(&format!("{key}short_side"), short_side as usize)?;
+    length(&format!("{key}long_side"), long_side as usize)?;
+    ensure!(
+        short_side <= long_side,
+        "{key}short_side = {short_side}: must not exceed {key}long_side = {long_side}"
+    );
+    Ok(())
+}
+
+/// The backbone, of a recipe or of a checkpoint.
+pub(crate) fn check_model(model: &Model) -> Result<()> {
     ensure!(
         (0.0..1.0).contains(&model.drop_path_rate),
         "model.drop_path_rate = {}: must be at least 0 and below 1",
@@ -132,14 +155,7 @@ fn check_evaluation(recipe: &Recipe) -> Result<()> {
     let evaluate = &recipe.evaluate;
     positive("evaluate.every_epochs", evaluate.every_epochs)?;
     length("evaluate.batch_size", evaluate.batch_size)?;
-    length("evaluate.short_side", evaluate.short_side as usize)?;
-    length("evaluate.long_side", evaluate.long_side as usize)?;
-    ensure!(
-        evaluate.short_side <= evaluate.long_side,
-        "evaluate.short_side = {}: must not exceed evaluate.long_side = {}",
-        evaluate.short_side,
-        evaluate.long_side
-    );
+    check_sides("evaluate.", evaluate.short_side, evaluate.long_side)?;
     report::known_metric("evaluate.best_by", &evaluate.best_by)?;
     for (name, expectation) in recipe.expect.iter().flatten() {
         report::known_metric("expect", name)?;

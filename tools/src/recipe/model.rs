@@ -108,6 +108,9 @@ pub struct WeightsFile {
     /// Whether anything missing, unexpected or of another shape is an error; otherwise it is told,
     /// and such parameters are drawn from the seed.
     pub strict: bool,
+    /// Which weights to take of a PyTorch file that holds several, such as `model_ema`; absent in files with one set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// What stands on the backbone.
@@ -251,11 +254,11 @@ impl<'de> Visitor<'de> for WeightsFileVisitor {
     type Value = WeightsFile;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a file's name, or a table with `file` and `strict`")
+        f.write_str("a file's name, or a table of `file` and `strict`")
     }
 
     fn visit_str<E>(self, file: &str) -> Result<WeightsFile, E> {
-        Ok(WeightsFile { file: file.to_owned(), strict: true })
+        Ok(WeightsFile { file: file.to_owned(), strict: true, key: None })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WeightsFile, A::Error> {
@@ -265,9 +268,10 @@ impl<'de> Visitor<'de> for WeightsFileVisitor {
         struct Table {
             file: String,
             strict: bool,
+            key: Option<String>,
         }
-        let Table { file, strict } = Table::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(WeightsFile { file, strict })
+        let Table { file, strict, key } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(WeightsFile { file, strict, key })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The segmentor: a backbone and UPerNet's heads.
 
+use anyhow::Result;
 use burn::module::Module;
 use burn::prelude::*;
 use cvx_backbone::ConvNext;
@@ -7,7 +8,7 @@ use cvx_heads::{FcnHeadConfig, UperNet, UperNetConfig, UperNetLosses};
 use serde::{Deserialize, Serialize};
 
 use super::inference::Window;
-use crate::recipe::{self, Input};
+use crate::recipe::{self, Input, checks};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -64,6 +65,46 @@ pub struct Preprocessing {
     pub long_side: u32,
     /// What the network sees at once.
     pub window: Window,
+}
+
+impl Head {
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { num_classes, channels, pool_scales, auxiliary } = self;
+        checks::length("upernet.num_classes", *num_classes)?;
+        checks::length("upernet.channels", *channels)?;
+        checks::filled("upernet.pool_scales", pool_scales)?;
+        checks::within("upernet.pool_scales", pool_scales.len(), checks::DEEPEST)?;
+        pool_scales.iter().try_for_each(|scale| checks::length("upernet.pool_scales", *scale))?;
+        if let Some(Auxiliary { channels, num_convs }) = auxiliary {
+            checks::length("upernet.auxiliary.channels", *channels)?;
+            checks::within("upernet.auxiliary.num_convs", *num_convs, checks::DEEPEST)?;
+        }
+        Ok(())
+    }
+}
+
+impl Preprocessing {
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { input, short_side, long_side, window } = self;
+        checks::check_normalisation(&input.mean, &input.std)?;
+        checks::length("input.pad_multiple", input.pad_multiple)?;
+        checks::check_sides("", *short_side, *long_side)?;
+        if let Window::Sliding { size, stride } = window {
+            for axis in 0..2 {
+                checks::length("window.sliding.size", size[axis])?;
+                checks::within("window.sliding.stride", stride[axis], size[axis])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Architecture {

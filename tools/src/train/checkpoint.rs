@@ -115,11 +115,11 @@ pub fn save_values(
     description: &Description,
     value: &mut dyn FnMut(&ParamInfo) -> Result<TensorData>,
 ) -> Result<()> {
-    let header = header_bytes(params, None, description, &Position::default())?;
-    atomic_file::replace(path, |file| {
-        file.write_all(&header)?;
-        params.iter().try_for_each(|param| write_values(file, &value(param)?))
-    })
+    let header = metadata(None, description, &Position::default())?;
+    let names: Vec<String> = params.iter().map(|info| format!("model.{}", info.path)).collect();
+    let entries: Vec<(&str, &[usize])> =
+        names.iter().zip(params).map(|(name, info)| (name.as_str(), info.shape.as_slice())).collect();
+    safetensors_file::write(path, header, &entries, &mut |index| value(&params[index]))
 }
 
 /// The moments that exist, in the order of the model's parameters.
@@ -131,17 +131,26 @@ fn moments_of<'a>(
     params.iter().filter_map(with_state)
 }
 
+/// What the header holds besides the tensors.
+fn metadata(
+    optimizer: Option<&AdamW>,
+    description: &Description,
+    position: &Position,
+) -> Result<serde_json::Value> {
+    let updates = optimizer.map(|optimizer| {
+        optimizer.moments.iter().map(|(path, moments)| (path.clone(), moments.updates)).collect()
+    });
+    let (description, position) = (description.clone(), position.clone());
+    let header = serde_json::to_string(&Header { version: VERSION, description, position, updates })?;
+    Ok(serde_json::json!({ METADATA_KEY: header }))
+}
+
 fn header_bytes(
     params: &[ParamInfo],
     optimizer: Option<&AdamW>,
     description: &Description,
     position: &Position,
 ) -> Result<Vec<u8>> {
-    let updates = optimizer.map(|optimizer| {
-        optimizer.moments.iter().map(|(path, moments)| (path.clone(), moments.updates)).collect()
-    });
-    let (description, position) = (description.clone(), position.clone());
-    let header = serde_json::to_string(&Header { version: VERSION, description, position, updates })?;
     let mut entries: Vec<(String, &[usize])> =
         params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
     for (_, info) in moments_of(params, optimizer) {
@@ -150,7 +159,7 @@ fn header_bytes(
     }
     let entries: Vec<(&str, &[usize])> =
         entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
-    safetensors_file::header(serde_json::json!({ METADATA_KEY: header }), &entries)
+    safetensors_file::header(metadata(optimizer, description, position)?, &entries)
 }
 
 /// A checkpoint that was opened and checked; tensors are read when asked for.

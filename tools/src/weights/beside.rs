@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use pytorch_reader::PickleValue;
 use serde_json::Value;
 
-use super::python_config::Node;
+use super::python_config::Config;
 use crate::classify::Interpolation;
 use crate::safetensors_file::SafetensorsFile;
 
@@ -27,9 +27,11 @@ pub struct Told {
     /// How images became the network's input.
     pub image: ToldImage,
     /// An OpenMMLab configuration.
-    pub config: Option<Node>,
+    pub config: Option<Config>,
     /// A transformers configuration (`config.json`).
     pub transformers: Option<Value>,
+    /// What timm calls the network (`config.json`).
+    pub timm_architecture: Option<String>,
     /// What this program's export wrote of architecture and preprocessing.
     pub exported: Option<(Value, Value)>,
     /// The set of weights taken, of a file that names its sets.
@@ -65,7 +67,21 @@ impl Told {
         };
         let classes = json(CLASSES_KEY)?.as_ref().and_then(strings);
         let exported = json(ARCHITECTURE_KEY)?.zip(json(PREPROCESSING_KEY)?);
-        Ok(Self { classes, exported, ..Self::default() })
+        let mut told = Self { classes, exported, ..Self::default() };
+        if let Some((_, preprocessing)) = &told.exported {
+            // Of a network with heads the pixels are an entry of their own.
+            let pixels = preprocessing.get("input").unwrap_or(preprocessing);
+            let numbers = |entry: &str| serde_json::from_value(pixels[entry].clone()).ok();
+            (told.image.mean, told.image.std) = (numbers("mean"), numbers("std"));
+        }
+        Ok(told)
+    }
+
+    /// Whether an OpenMMLab configuration leaves images in the order in which OpenCV reads them.
+    pub fn reads_blue_first(&self) -> bool {
+        let entries =
+            ["model.data_preprocessor.bgr_to_rgb", "data_preprocessor.bgr_to_rgb", "img_norm_cfg.to_rgb"];
+        entries.iter().any(|entry| self.config.as_ref().and_then(|config| config.bool(entry)) == Some(false))
     }
 
     /// What the entries beside the weights of a pickled file say.
@@ -79,7 +95,7 @@ impl Told {
         };
         told.classes = ["classes", "CLASSES"].iter().find_map(|key| texts(dataset.get(*key)?));
         let config = ["cfg", "config"].iter().find_map(|key| match meta.get(*key) {
-            Some(PickleValue::String(text)) => Some(Node::parse(text)),
+            Some(PickleValue::String(text)) => Some(Config::parse(text)),
             _ => None,
         });
         if let Some(config) = &config {
@@ -113,6 +129,7 @@ impl Told {
             let labels = [&config["label_names"], &config["pretrained_cfg"]["label_names"]];
             let named = labels.into_iter().find_map(strings).or_else(|| by_index(&config["id2label"]));
             self.classes = self.classes.or(named);
+            self.timm_architecture = config["architecture"].as_str().map(str::to_owned);
             if config.get("model_type").is_some() {
                 self.transformers = Some(config);
             }
@@ -139,11 +156,13 @@ impl ToldImage {
     fn add_transformers(&mut self, config: &Value) {
         self.mean = of_255(&config["image_mean"]).or(self.mean);
         self.std = of_255(&config["image_std"]).or(self.std);
-        let size = &config["size"];
-        let size = size["shortest_edge"].as_u64().or(size["height"].as_u64()).or(size.as_u64());
+        let size_entry = &config["size"];
+        let sides = [&size_entry["shortest_edge"], &size_entry["height"], size_entry];
+        let size = sides.into_iter().find_map(Value::as_u64);
         self.size = size.map(|size| size as u32).or(self.size);
-        // From 384 pixels on that processor resizes to the square and crops nothing.
-        let crops = self.size.is_none_or(|size| size < 384);
+        // From 384 pixels on that processor resizes to the square and crops nothing; others always do so, and say it by
+        // two sides.
+        let crops = self.size.is_none_or(|size| size < 384) && size_entry.get("height").is_none();
         self.crop_pct = if crops { config["crop_pct"].as_f64().or(self.crop_pct) } else { Some(1.0) };
         // Pillow's numbers.
         self.interpolation = match config["resample"].as_u64() {

@@ -1,17 +1,20 @@
 //! What published weights are of: the architecture and the preprocessing that a checkpoint of ours says, from shapes,
 //! from what the file tells, and from what its repository does everywhere.
 
-use anyhow::{Result, anyhow, bail, ensure};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cvx_backbone::{NameScheme, Variant};
 use serde_json::{Value, json};
 
 use super::model::{Architecture, BackboneAlone, Maps, Part};
 use super::published::{DetectorNames, Published, Top};
-use super::python_config::Node;
+use super::python_config::{Config, Node};
 use crate::recipe::{self, Backbone, BoxRegression, CustomBackbone, Head, Init, Input, Version};
 use crate::{classify, det};
 
 mod detector;
+mod limits;
 mod segmentor;
 
 /// What builds a network, and how images become its input.
@@ -31,14 +34,27 @@ pub(super) fn describe(published: &Published, part: Part) -> Result<Described> {
     let path = published.source.path.display();
     match (published.top, part) {
         (Top::Other(what), Part::Whole) => bail!(
-            "{path}: its backbone can be used, but what stands on it is {what}; `--backbone-only` takes the backbone \
-             alone"
+            "{path}: its backbone can be used, but what stands on it is {what}; `cvx-pretrain convert --backbone-only` \
+             takes that alone"
         ),
         (Top::Classifier { num_classes }, Part::Whole) => classifier(published, num_classes),
         (Top::MaskRcnn(names), Part::Whole) => detector::describe(published, names),
         (Top::UperNet(_), Part::Whole) => segmentor::describe(published),
         _ => backbone(published),
     }
+}
+
+/// What a file itself tells of its network, and of how images become its input; nothing where that would be guessed.
+///
+/// # Errors
+/// If this program has no such network.
+pub fn told(published: &Published) -> Result<Option<(Architecture, Value)>> {
+    let told = &published.source.told;
+    if told.exported.is_none() && told.config.is_none() {
+        return Ok(None);
+    }
+    let Described { architecture, preprocessing, .. } = describe(published, Part::Whole)?;
+    Ok(Some((architecture, preprocessing)))
 }
 
 fn backbone(published: &Published) -> Result<Described> {
@@ -123,7 +139,11 @@ fn image_preprocessing(published: &Published) -> (classify::Preprocessing, Vec<S
         return (preprocessing, remarks);
     }
     let size = told.size.or_else(|| size_in_name(published)).unwrap_or(224);
-    let official = classify::Preprocessing::official(size);
+    let usual = classify::Preprocessing::official(size);
+    let official = match published.scheme {
+        NameScheme::Torchvision => torchvision(published, usual),
+        _ => usual,
+    };
     let preprocessing = classify::Preprocessing {
         mean: told.mean.unwrap_or(official.mean),
         std: told.std.unwrap_or(official.std),
@@ -134,19 +154,40 @@ fn image_preprocessing(published: &Published) -> (classify::Preprocessing, Vec<S
     (preprocessing, remarks)
 }
 
-/// The official files say it in their names: `convnextv2_base_22k_384_ema.pt`.
+/// torchvision's `models/convnext.py`: each size was evaluated on images resized to a side of its own.
+fn torchvision(published: &Published, usual: classify::Preprocessing) -> classify::Preprocessing {
+    let resized = match (published.depths, published.dims[0]) {
+        ([3, 3, 9, 3], 96) => 236.0,
+        ([3, 3, 27, 3], 96) => 230.0,
+        _ => 232.0,
+    };
+    let crop_pct = f64::from(usual.size) / resized;
+    classify::Preprocessing { crop_pct, interpolation: classify::Interpolation::Bilinear, ..usual }
+}
+
+/// Published files often say it in their names: `convnextv2_base_22k_384_ema.pt`, `.._in1k-384px_..`.
 fn size_in_name(published: &Published) -> Option<u32> {
+    /// The sizes that ConvNeXt was published for.
+    const SIZES: [u32; 6] = [224, 256, 288, 320, 384, 512];
     let name = published.source.path.file_stem()?.to_string_lossy().into_owned();
-    let is_official = published.scheme == NameScheme::Official && name.starts_with("convnext");
-    let mut sizes = name.split('_').filter(|part| part.len() == 3).filter_map(|part| part.parse().ok());
-    sizes.rfind(|size| is_official && size % 32 == 0)
+    let parts = name.split(['_', '-', '.']).map(|part| part.trim_end_matches("px"));
+    let mut sizes = parts.filter_map(|part| part.parse().ok());
+    sizes.rfind(|size| name.starts_with("convnext") && SIZES.contains(size))
 }
 
 /// What this program's export wrote of the network, if it wrote the file.
 fn exported(published: &Published) -> Result<Option<Described>> {
     let Some((architecture, preprocessing)) = &published.source.told.exported else { return Ok(None) };
+    let path = published.source.path.display();
+    let broken = || format!("{path}: its metadata describe a network that this program does not know");
+    let architecture = Architecture::from_json(architecture).with_context(broken)?;
+    let config = architecture.model().config();
+    ensure!(
+        config.depths == published.depths && config.dims == published.dims,
+        "{path}: its metadata describe another network than its tensors are of"
+    );
     Ok(Some(Described {
-        architecture: Architecture::from_json(architecture)?,
+        architecture,
         classes: published.source.told.classes.clone().unwrap_or_default(),
         preprocessing: preprocessing.clone(),
         remarks: Vec::new(),
@@ -175,15 +216,35 @@ fn count_layers(published: &Published, list: &str, parameter: &str) -> usize {
     (0..MOST).take_while(exists).count()
 }
 
-/// The shorter and the longer side that OpenMMLab resizes test images to, of its second and third generation.
-fn resized_sides(config: &Node) -> Option<[u32; 2]> {
-    let steps = |path: &str| config.at(path).map_or(&[][..], Node::items);
-    let pipelines = ["test_dataloader.dataset.pipeline", "test_pipeline", "data.test.pipeline"];
-    let scale = pipelines.iter().flat_map(|path| steps(path)).find_map(|step| {
-        let scale = step.numbers("scale").filter(|_| step.text("type") == Some("Resize"));
-        scale.or_else(|| step.numbers("img_scale"))
-    })?;
-    let sides: [f64; 2] = scale.try_into().ok()?;
-    let sides = sides.map(|side| side as u32);
-    Some([sides[0].min(sides[1]), sides[0].max(sides[1])])
+/// The shorter and the longer side that OpenMMLab resizes test images to, of its second and third generation; nothing
+/// where the configuration does not say what happens to images.
+///
+/// # Errors
+/// If it says something else than one resize that keeps the ratio.
+fn resized_sides(path: &Path, config: &Config) -> Result<Option<[u32; 2]>> {
+    let pipelines = [
+        "test_dataloader.dataset.pipeline",
+        "test_dataloader.dataset.datasets.0.pipeline",
+        "test_pipeline",
+        "data.test.pipeline",
+    ];
+    let Some(steps) = pipelines.iter().find_map(|path| config.at(path)).map(Node::items) else {
+        return Ok(None);
+    };
+    let is = |step: &Node, name: &str| step.text("type").is_some_and(|found| found.ends_with(name));
+    // The older form wraps the resize in an augmentation with a single scale.
+    let wrapper = steps.iter().find(|step| is(step, "MultiScaleFlipAug"));
+    let inner = wrapper.and_then(|step| step.at("transforms")).map_or(steps, Node::items);
+    let resize = inner.iter().find(|step| is(step, "Resize"));
+    let scale = wrapper.map_or_else(|| resize?.numbers("scale"), |step| step.numbers("img_scale"));
+    let keeps_ratio = resize.is_some_and(|step| step.bool("keep_ratio") == Some(true));
+    let sides = scale.and_then(|scale| <[f64; 2]>::try_from(scale).ok()).filter(|_| keeps_ratio);
+    let Some(sides) = sides.map(|sides| sides.map(|side| side as u32)) else {
+        bail!(
+            "{}: its configuration prepares images otherwise than by a Resize with `scale` = (LONG, SHORT) and \
+             `keep_ratio` = True, which is all that this program does",
+            path.display()
+        );
+    };
+    Ok(Some([sides[0].min(sides[1]), sides[0].max(sides[1])]))
 }

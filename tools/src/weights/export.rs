@@ -30,16 +30,25 @@ pub enum Form {
     Openmmlab,
 }
 
-/// Writes `model` to `path`, and returns what was left out, a line each.
+/// Refuses a file's name under which nobody would look for what is written.
 ///
 /// # Errors
-/// If a value cannot be read or the file not be written; an older file at `path` then stays as it was.
-pub fn write(model: &Model, form: Form, origin: &str, path: &Path) -> Result<Vec<String>> {
+/// If it does not end in `.safetensors`.
+pub fn check_name(path: &Path) -> Result<()> {
     ensure!(
         path.extension().is_some_and(|extension| extension == "safetensors"),
         "{}: written is safetensors, so the name must end in `.safetensors`",
         path.display()
     );
+    Ok(())
+}
+
+/// Writes `model` to `path`, and returns what was left out, a line each.
+///
+/// # Errors
+/// If a value cannot be read or the file not be written; an older file at `path` then stays as it was.
+pub fn write(model: &Model, form: Form, origin: &str, path: &Path) -> Result<Vec<String>> {
+    check_name(path)?;
     match form {
         Form::Cvx => {
             let description = Description {

@@ -57,7 +57,7 @@ pub fn load<M: Module>(published: &Published, module: M, strictness: Strictness)
     let mut fit = Fit::of(published, &params);
     if strictness == Strictness::Complete {
         fit.missing.extend(fit.absent.drain(..).map(|path| format!("`{path}`")));
-        fit.other_shape.extend(fit.other_classes.drain(..).map(|path| format!("`{path}` has other classes")));
+        fit.refuse_other_classes();
     }
     let mut remarks = fit.remarks(published, params.len());
     if let Some(problems) = fit.problems() {
@@ -79,7 +79,19 @@ pub fn load<M: Module>(published: &Published, module: M, strictness: Strictness)
 }
 
 impl Fit {
-    pub(super) fn of(published: &Published, params: &[ParamInfo]) -> Self {
+    /// Where nothing may start afresh but norms of maps that the file does not return.
+    pub(super) fn for_conversion(published: &Published, params: &[ParamInfo]) -> Self {
+        let mut fit = Self::of(published, params);
+        fit.refuse_other_classes();
+        fit
+    }
+
+    fn refuse_other_classes(&mut self) {
+        let others = self.other_classes.drain(..);
+        self.other_shape.extend(others.map(|path| format!("`{path}` is for another number of classes")));
+    }
+
+    fn of(published: &Published, params: &[ParamInfo]) -> Self {
         let mut fit = Self::default();
         let mut used = BTreeSet::new();
         let has = |name: Option<String>| name.is_some_and(|name| published.source.shape(&name).is_some());
@@ -91,8 +103,7 @@ impl Fit {
                 let layer = path.rsplit_once('.').map_or(path.as_str(), |(layer, _)| layer);
                 let sides = [format!("{layer}.weight"), format!("{layer}.bias")];
                 let is_output_norm = layer.starts_with("backbone.norm");
-                if path.ends_with(".gamma") && !path.ends_with(".grn.gamma") && published.lacks_layer_scale()
-                {
+                if path.ends_with(".gamma") && !path.ends_with(".grn.gamma") && published.lacks_layer_scale {
                     fit.ones.insert(path.clone());
                 } else if is_output_norm && !sides.iter().any(|side| has(published.name(side))) {
                     fit.absent.push(path.clone());
@@ -247,11 +258,13 @@ fn differs_by_classes(found: &[usize], shape: &[usize]) -> bool {
             None => new += 1,
         }
     }
-    new <= 1 && theirs.len() <= 1
+    // None on one side: a single class, whose axis has length one.
+    new <= 1 && theirs.len() <= 1 && new + theirs.len() > 0
 }
 
 fn describe(name: &str, shape: &[usize]) -> String {
-    format!("`{name}` {shape:?}")
+    // A file may call its tensors anything, also what a terminal obeys.
+    format!("`{}` {shape:?}", name.escape_debug())
 }
 
 /// The layers of some parameters, each once.
@@ -266,7 +279,8 @@ fn layers(paths: &[String]) -> String {
     listed(&layers.iter().map(|layer| (*layer).to_owned()).collect::<Vec<_>>())
 }
 
-fn listed(names: &[String]) -> String {
+/// The first few of a list, and how many there are besides.
+pub fn listed(names: &[String]) -> String {
     let shown = names[..names.len().min(LISTED)].join(", ");
     match names.len().checked_sub(LISTED) {
         None | Some(0) => shown,
@@ -286,5 +300,6 @@ mod tests {
         assert!(differs_by_classes(&[80], &[3]));
         assert!(differs_by_classes(&[80, 256, 1, 1], &[1, 256, 1, 1]));
         assert!(!differs_by_classes(&[81, 512], &[1024, 4]));
+        assert!(!differs_by_classes(&[48, 11], &[48, 11]));
     }
 }

@@ -15,9 +15,13 @@ use super::describe;
 use super::fit::Fit;
 use super::published::Published;
 use super::source;
+use crate::recipe::checks;
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::params::{self, ParamInfo};
 use crate::{classify, det, recipe, seg};
+
+/// More classes than any data set has.
+const MOST_CLASSES: usize = 1 << 20;
 
 /// What builds a network; the JSON of a checkpoint tells by its keys which of these it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,10 +67,10 @@ impl Architecture {
     /// Reads what a checkpoint says.
     ///
     /// # Errors
-    /// If it is of no architecture that this program knows.
+    /// If it is of no architecture that this program knows, or of one that cannot be.
     pub fn from_json(json: &Value) -> Result<Self> {
         let value = json.clone();
-        Ok(if json.get("maps").is_some() {
+        let architecture = if json.get("maps").is_some() {
             Self::Backbone(serde_json::from_value(value)?)
         } else if json.get("classifier").is_some() {
             Self::Classifier(serde_json::from_value(value)?)
@@ -74,7 +78,37 @@ impl Architecture {
             Self::Segmentor(serde_json::from_value(value)?)
         } else {
             Self::Detector(serde_json::from_value(value)?)
-        })
+        };
+        architecture.check()?;
+        Ok(architecture)
+    }
+
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    fn check(&self) -> Result<()> {
+        checks::check_model(self.model())?;
+        match self {
+            Self::Backbone(_) => Ok(()),
+            // No classes are none: such a model gives features.
+            Self::Classifier(architecture) => checks::within(
+                "classifier.num_classes",
+                architecture.classifier.num_classes.max(1),
+                MOST_CLASSES,
+            ),
+            Self::Detector(architecture) => checks::head::check(&architecture.head),
+            Self::Segmentor(architecture) => architecture.upernet.check(),
+        }
+    }
+
+    /// Refuses a description of how images become the network's input that cannot be.
+    fn check_preprocessing(&self, json: &Value) -> Result<()> {
+        let json = json.clone();
+        match self {
+            Self::Backbone(_) | Self::Classifier(_) => {
+                serde_json::from_value::<classify::Preprocessing>(json)?.check()
+            }
+            Self::Detector(_) => serde_json::from_value::<det::Preprocessing>(json)?.check(),
+            Self::Segmentor(_) => serde_json::from_value::<seg::model::Preprocessing>(json)?.check(),
+        }
     }
 
     /// What a checkpoint is told.
@@ -160,6 +194,14 @@ impl Model {
         let Description { architecture, classes, preprocessing, recipe: _ } = checkpoint.description.clone();
         let unknown = || format!("{name}: a checkpoint of a network that this program does not know");
         let mut architecture = Architecture::from_json(&architecture).with_context(unknown)?;
+        architecture.check_preprocessing(&preprocessing).with_context(unknown)?;
+        let theirs = checkpoint.params();
+        let blocks: usize = architecture.model().config().depths.iter().sum();
+        ensure!(
+            blocks <= theirs.len(),
+            "{name} is damaged: it names {blocks} blocks and has {} parameters",
+            theirs.len()
+        );
         let mut model_classes = classes;
         let mut remarks = Vec::new();
         if part == Part::Backbone {
@@ -174,7 +216,6 @@ impl Model {
             model_classes = Vec::new();
         }
         let params = architecture.params();
-        let theirs = checkpoint.params();
         let wanted = |param: &&ParamInfo| part == Part::Whole || param.path.starts_with("backbone.");
         let mut sorted = params.clone();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
@@ -189,12 +230,14 @@ impl Model {
     fn from_published(published: Published, part: Part) -> Result<(Self, Vec<String>)> {
         let described = describe::describe(&published, part)?;
         let params = described.architecture.params();
-        let fit = Fit::of(&published, &params);
+        described.architecture.check_preprocessing(&described.preprocessing)?;
+        let fit = Fit::for_conversion(&published, &params);
         let mut remarks = fit.remarks(&published, params.len());
         remarks.extend(described.remarks);
         if let Some(problems) = fit.problems() {
+            let rest = if part == Part::Whole { "the backbone alone may be of use" } else { "" };
             bail!(
-                "{} is damaged or of a network that this program does not know: {published}\n{problems}",
+                "{} is damaged, or of a network that this program does not know: {published}\n{problems}{rest}",
                 published.source.path.display()
             );
         }
@@ -220,7 +263,7 @@ impl Model {
             Values::Checkpoint(checkpoint) => checkpoint.param(path),
             Values::Published(published, fit) => Ok(match fit.value(published, path, shape)? {
                 Some(data) => data,
-                // Norms of maps that the file does not return: as if there were none but for the division.
+                // Norms of maps that the file does not return, as they are before any training.
                 None if path.ends_with(".weight") => TensorData::ones::<f32, _>(shape.clone()),
                 None => TensorData::zeros::<f32, _>(shape.clone()),
             }),

@@ -26,6 +26,8 @@ pub struct Published {
     pub depths: [usize; 4],
     /// Number of channels of each stage.
     pub dims: [usize; 4],
+    /// Whether no block has a layer scale, which then is one everywhere.
+    pub lacks_layer_scale: bool,
     /// What stands before the backbone's names.
     pub(super) prefix: String,
 }
@@ -128,17 +130,6 @@ impl Published {
                     &self.source,
                     self.scheme.backbone_name(&self.prefix, &format!("norm{stage}.weight")),
                 )
-            })
-    }
-
-    /// Whether no block has a layer scale, which then is one everywhere.
-    pub fn lacks_layer_scale(&self) -> bool {
-        self.version == Version::V1
-            && !(0..4).any(|stage| {
-                (0..self.depths[stage]).any(|block| {
-                    let ours = format!("stages.{stage}.{block}.gamma");
-                    has_tensor(&self.source, self.scheme.backbone_name(&self.prefix, &ours))
-                })
             })
     }
 

@@ -3,8 +3,19 @@
 //! Only what such resolved configurations consist of is understood: assignments of literals, lists, tuples,
 //! dictionaries and calls with named arguments. Nothing is evaluated.
 
+use std::fmt;
+use std::ops::Deref;
+
+/// A whole text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    root: Node,
+    /// The names of assignments whose values are in a form that is not understood.
+    pub unread: Vec<String>,
+}
+
 /// A value of the text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Node {
     /// `1`, `-0.5`, `1e-3`.
     Number(f64),
@@ -13,6 +24,7 @@ pub enum Node {
     /// `True`, `False`.
     Bool(bool),
     /// `None`, or a name that stands for something else.
+    #[default]
     Nothing,
     /// `[..]` and `(..)`.
     List(Vec<Node>),
@@ -23,17 +35,47 @@ pub enum Node {
 /// Deeper nesting than any configuration has.
 const MAX_DEPTH: usize = 64;
 
-impl Node {
-    /// Reads a text as far as it is understood; what comes after that is left out.
+impl Config {
+    /// Reads a text. What is not understood is passed over, to the next assignment at the beginning of a line.
     pub fn parse(text: &str) -> Self {
         let mut reader = Reader { rest: text };
-        let mut entries = Vec::new();
-        while let Some(entry) = reader.assignment() {
-            entries.push(entry);
+        let (mut entries, mut unread) = (Vec::new(), Vec::new());
+        loop {
+            reader.skip_space();
+            let begin = reader.rest;
+            if begin.is_empty() {
+                break;
+            }
+            let name = reader.word().unwrap_or_default();
+            let value = reader.expect('=').and_then(|()| reader.value(0));
+            match value.filter(|_| reader.is_at_line_begin(begin)) {
+                Some(value) => entries.push((name, value)),
+                None => {
+                    unread.push(name);
+                    reader.rest = next_assignment(begin);
+                }
+            }
         }
-        Self::Dict(entries)
+        Self { root: Node::Dict(entries), unread }
     }
+}
 
+impl Deref for Config {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.root
+    }
+}
+
+/// From the next line on that begins with a name.
+fn next_assignment(text: &str) -> &str {
+    let begins = text.match_indices('\n').map(|(at, _)| &text[at + 1..]);
+    let is_begin = |line: &&str| line.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    begins.into_iter().find(is_begin).unwrap_or_default()
+}
+
+impl Node {
     /// The value at `path`, keys joined by dots; a list is entered by its index.
     pub fn at(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, key| match node {
@@ -85,12 +127,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// `name = value`, on a line of its own.
-    fn assignment(&mut self) -> Option<(String, Node)> {
-        self.skip_space();
-        let name = self.word()?;
-        self.expect('=')?;
-        Some((name, self.value(0)?))
+    /// Whether what comes next begins a line, or nothing does: a value that goes on was only begun to be read.
+    fn is_at_line_begin(&self, text: &str) -> bool {
+        let read = &text[..text.len() - self.rest.len()];
+        self.rest.is_empty() || read.trim_end_matches([' ', '\t']).ends_with('\n')
     }
 
     fn value(&mut self, depth: usize) -> Option<Node> {
@@ -221,6 +261,26 @@ impl Reader<'_> {
     }
 }
 
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "'{}'", text.escape_debug()),
+            Self::Bool(true) => f.write_str("True"),
+            Self::Bool(false) => f.write_str("False"),
+            Self::Nothing => f.write_str("None"),
+            Self::List(nodes) => {
+                f.write_str("[")?;
+                for (index, node) in nodes.iter().enumerate() {
+                    write!(f, "{}{node}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Self::Dict(_) => f.write_str("dict(..)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +290,8 @@ mod tests {
         let text = "# top\nmodel = dict(\n    type='MaskRCNN',\n    mean=[123.675, 116.28, -1e-3],\n    \
                     rcnn=dict(nms=dict(iou_threshold=0.5, type='soft_nms'), max=100, on=True, off=None),\n    \
                     steps=[dict(scale=(1333, 800)), {'a': 1}],\n)\nname = 'it''s'\n";
-        let node = Node::parse(text);
+        let node = Config::parse(text);
+        assert_eq!(node.unread, [""; 0]);
         assert_eq!(node.text("model.type"), Some("MaskRCNN"));
         assert_eq!(node.numbers("model.mean"), Some(vec![123.675, 116.28, -0.001]));
         assert_eq!(node.number("model.rcnn.nms.iou_threshold"), Some(0.5));
@@ -243,14 +304,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_ends_the_reading_and_nothing_else() {
-        for text in
-            ["", "model = ", "a = (((", "a = dict(b", "import os\n", "a = 'open", "= 1", "a = {1", "é = [é"]
-        {
-            Node::parse(text);
+    fn what_is_not_understood_is_passed_over_and_named() {
+        for text in [
+            "",
+            "model = ",
+            "a = (((",
+            "a = dict(b",
+            "import os\n",
+            "a = 'open",
+            "= 1",
+            "a = {1",
+            "é = [é",
+            "\n\n=",
+        ] {
+            Config::parse(text);
         }
-        let node = Node::parse("a = 1\nfor x in y:\n    pass\nb = 2\n");
-        assert_eq!((node.number("a"), node.number("b")), (Some(1.0), None));
-        Node::parse(&format!("a = {}", "[".repeat(100_000)));
+        let config = Config::parse("a = 1\nb = 1 + 2\nfor x in y:\n    pass\nc = {1, 2}\nd = [\n    5,\n]\n");
+        assert_eq!((config.number("a"), config.numbers("d")), (Some(1.0), Some(vec![5.0])));
+        assert_eq!(config.unread, ["b", "for", "c"]);
+        Config::parse(&format!("a = {}", "[".repeat(100_000)));
     }
 }

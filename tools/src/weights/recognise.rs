@@ -30,9 +30,9 @@ struct Backbone<'a> {
 pub(super) fn recognise(source: Source) -> Result<Published> {
     let path = source.path.display();
     let Some((scheme, prefix)) = scheme_and_prefix(&source) else {
-        let shown: Vec<&str> = source.names().take(4).collect();
+        let shown: Vec<String> = source.names().take(4).map(|name| name.escape_debug().to_string()).collect();
         bail!(
-            "{path}: no ConvNeXt: its tensors are called `{}` and so on, which are names of none of the ConvNeXt \
+            "{path}: no ConvNeXt of four stages: its tensors are called `{}` and so on, as in none of the ConvNeXt \
              repositories, timm, transformers, torchvision, detectron2 and OpenMMLab",
             shown.join("`, `")
         );
@@ -54,9 +54,37 @@ pub(super) fn recognise(source: Source) -> Result<Published> {
         scheme != NameScheme::Timm || (depths, dims) != XXLARGE,
         "{path}: timm's convnext_xxlarge has norms with an epsilon of 1e-5, those of this program have 1e-6"
     );
+    expect_our_arithmetic(&source)?;
     let version = backbone.version(&depths);
+    let lacks_layer_scale = version == Version::V1 && !backbone.has_in_a_block(&depths, &["gamma"]);
     let top = top(&source, scheme, &prefix);
-    Ok(Published { source, scheme, top, version, depths, dims, prefix })
+    Ok(Published { source, scheme, top, version, depths, dims, lacks_layer_scale, prefix })
+}
+
+/// Refuses networks whose configuration of transformers or timm names another activation or another epsilon.
+fn expect_our_arithmetic(source: &Source) -> Result<()> {
+    let path = source.path.display();
+    if let Some(config) = &source.told.transformers {
+        // UPerNet keeps its backbone's apart.
+        let config = config.get("backbone_config").unwrap_or(config);
+        let activation = config["hidden_act"].as_str().unwrap_or("gelu");
+        ensure!(
+            activation == "gelu",
+            "{path}: its configuration has `hidden_act` = {activation}, here it is gelu"
+        );
+        let epsilon = config["layer_norm_eps"].as_f64().unwrap_or(0.0);
+        // Only the last norm has this one (DINOv3: all have), and below our own it makes no difference.
+        ensure!(
+            epsilon <= 1e-6,
+            "{path}: its configuration has `layer_norm_eps` = {epsilon:e}, the norms of this program have 1e-6"
+        );
+    }
+    let name = source.told.timm_architecture.as_deref().unwrap_or_default();
+    ensure!(
+        !name.starts_with("test_convnext"),
+        "{path}: timm's {name} has another activation and another epsilon than this program"
+    );
+    Ok(())
 }
 
 impl Backbone<'_> {
@@ -84,11 +112,16 @@ impl Backbone<'_> {
 
     /// V2 where any block has response normalisation.
     fn version(&self, depths: &[usize; 4]) -> Version {
-        let has_grn = |stage: usize, block: usize| {
-            ["gamma", "beta"].iter().any(|side| self.has(&format!("stages.{stage}.{block}.grn.{side}")))
-        };
-        let is_v2 = (0..4).any(|stage| (0..depths[stage]).any(|block| has_grn(stage, block)));
+        let is_v2 = self.has_in_a_block(depths, &["grn.gamma", "grn.beta"]);
         if is_v2 { Version::V2 } else { Version::V1 }
+    }
+
+    /// Whether any block has one of some layers.
+    fn has_in_a_block(&self, depths: &[usize; 4], layers: &[&str]) -> bool {
+        let has = |stage: usize, block: usize| {
+            layers.iter().any(|layer| self.has(&format!("stages.{stage}.{block}.{layer}")))
+        };
+        (0..4).any(|stage| (0..depths[stage]).any(|block| has(stage, block)))
     }
 }
 

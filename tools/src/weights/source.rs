@@ -18,8 +18,11 @@ use crate::train::checkpoint::Checkpoint;
 /// What a folder of transformers or timm calls its weights, in the order in which they are looked for.
 const NAMES_IN_FOLDER: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// Bytes that a tensor may claim although its file is smaller: a mask saved as a view of one number, for example.
-const MOST_OF_A_VIEW: u64 = 1 << 26;
+/// How many times larger than a pickled file its tensors may be together.
+const MOST_SHARED: u64 = 4;
+
+/// What parallel training, compilation and Lightning put before every name.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// Tensors by name, and what the file says of them.
 pub struct Source {
@@ -36,8 +39,23 @@ struct Entry {
     shape: Vec<usize>,
     /// Nothing for whole numbers, which no parameter is.
     floats: Option<FloatType>,
+    /// The file's own name for it.
+    name: String,
+    /// What the file calls its numbers.
+    dtype: String,
     /// How it is read from a pickled file.
     pickled: Option<pytorch_reader::Tensor>,
+}
+
+/// The tensors under the names they have without what wraps all of them.
+fn without_wrapper(mut tensors: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
+    let wrapper = |tensors: &BTreeMap<String, Entry>| {
+        WRAPPERS.into_iter().find(|with| tensors.keys().all(|name| name.starts_with(with)))
+    };
+    while let Some(with) = wrapper(&tensors).filter(|_| !tensors.is_empty()) {
+        tensors = tensors.into_iter().map(|(name, entry)| (name[with.len()..].to_owned(), entry)).collect();
+    }
+    tensors
 }
 
 impl Source {
@@ -49,32 +67,38 @@ impl Source {
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self> {
         let path = weights_file(path)?;
         let name = path.display();
+        ensure!(
+            !path.exists() || path.is_file(),
+            "{name}: neither a file nor a folder of weights; a pipe might never begin, or never end"
+        );
         let mut file = File::open(&path).with_context(|| name.to_string())?;
-        let file_bytes = file.metadata().with_context(|| name.to_string())?.len();
+        let metadata = file.metadata().with_context(|| name.to_string())?;
+        let file_bytes = metadata.len();
         let mut begin = Vec::new();
         file.by_ref().take(512).read_to_end(&mut begin).with_context(|| name.to_string())?;
         refuse_what_is_no_model(&path, &begin)?;
 
-        let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
-        if is_named_so || looks_like_safetensors(&begin, file_bytes) {
+        if is_safetensors(&path, &begin, file_bytes) {
             ensure!(key.is_none(), "{name}: a safetensors file has one set of weights, and no `--key`");
             return Self::from_safetensors(SafetensorsFile::open(&path)?);
         }
         let pickled::Pickled { tensors, told } = pickled::open(&path, key)?;
         let tensors: BTreeMap<String, Entry> =
             tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        // A view of one number can claim any shape. Weights that share theirs do not share them many times.
+        let mut claimed = 0_u64;
         for (name, entry) in &tensors {
-            // A view of one number can claim any shape; what is small may.
-            let bytes = entry.num_bytes();
+            claimed = entry.num_bytes().and_then(|bytes| claimed.checked_add(bytes)).unwrap_or(u64::MAX);
             ensure!(
-                bytes.is_some_and(|bytes| bytes <= file_bytes.max(MOST_OF_A_VIEW)),
-                "{}: `{name}` claims the shape {:?}, for which the file is too small",
+                claimed <= MOST_SHARED * file_bytes,
+                "{}: `{}` claims the shape {:?}, for which the file is too small",
                 path.display(),
+                name.escape_debug(),
                 entry.shape
             );
         }
         let told = told.with_files_beside(&path)?;
-        Ok(Self { path, told, tensors, safetensors: None })
+        Ok(Self { path, told, tensors: without_wrapper(tensors), safetensors: None })
     }
 
     /// The tensors of a safetensors file.
@@ -90,9 +114,10 @@ impl Source {
                 Dtype::F64 => Some(FloatType::F64),
                 _ => None,
             };
-            (name, Entry { shape: info.shape.clone(), floats, pickled: None })
+            let dtype = format!("{:?}", info.dtype);
+            (name.clone(), Entry { shape: info.shape.clone(), floats, name, dtype, pickled: None })
         };
-        let tensors = file.tensors().map(entry).collect();
+        let tensors = without_wrapper(file.tensors().map(entry).collect());
         let path = file.path().to_owned();
         let told = Told::of_safetensors(&file)?.with_files_beside(&path)?;
         Ok(Self { path, told, tensors, safetensors: Some(file) })
@@ -120,10 +145,12 @@ impl Source {
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let path = self.path.display();
         let entry = self.tensors.get(name).ok_or_else(|| anyhow!("{path}: `{name}` is missing"))?;
-        let floats = entry.floats.ok_or_else(|| anyhow!("{path}: `{name}` holds no floats"))?;
+        let floats = entry.floats.ok_or_else(|| {
+            anyhow!("{path}: `{name}` holds {}; weights are F32, F16, BF16 or F64", entry.dtype)
+        })?;
         let bytes = match (&entry.pickled, &self.safetensors) {
             (Some(tensor), _) => tensor.read().with_context(|| path.to_string())?,
-            (None, Some(file)) => file.bytes(name)?,
+            (None, Some(file)) => file.bytes(&entry.name)?,
             (None, None) => unreachable!("a tensor is from a pickled file or from a safetensors file"),
         };
         let values = f32_values(bytes, floats);
@@ -155,7 +182,13 @@ impl From<pytorch_reader::Tensor> for Entry {
             pytorch_reader::DType::F64 => Some(FloatType::F64),
             _ => None,
         };
-        Self { shape: tensor.shape().to_vec(), floats, pickled: Some(tensor) }
+        Self {
+            shape: tensor.shape().to_vec(),
+            floats,
+            name: tensor.name.clone(),
+            dtype: format!("{:?}", tensor.dtype()),
+            pickled: Some(tensor),
+        }
     }
 }
 
@@ -164,6 +197,11 @@ fn weights_file(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
+    ensure!(
+        !path.join("model.safetensors.index.json").is_file(),
+        "{}: the weights are in several files; save them as one (`max_shard_size` of save_pretrained)",
+        path.display()
+    );
     let found = NAMES_IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| {
         anyhow!("{}: the folder holds neither {}", path.display(), NAMES_IN_FOLDER.join(" nor "))
@@ -182,15 +220,17 @@ pub fn is_checkpoint(path: &Path) -> Result<bool> {
     let mut begin = Vec::new();
     File::open(path).and_then(|file| file.take(512).read_to_end(&mut begin)).with_context(name)?;
     refuse_what_is_no_model(path, &begin)?;
-    let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
-    let is_one = is_named_so || looks_like_safetensors(&begin, path.metadata().with_context(name)?.len());
-    Ok(is_one && Checkpoint::is_one(&SafetensorsFile::open(path)?))
+    let file_bytes = path.metadata().with_context(name)?.len();
+    Ok(is_safetensors(path, &begin, file_bytes) && Checkpoint::is_one(&SafetensorsFile::open(path)?))
 }
 
-/// The header's length, then the JSON it counts.
-fn looks_like_safetensors(begin: &[u8], file_bytes: u64) -> bool {
+/// Whether a file is safetensors: the header's length and then the JSON it counts; or, if it is damaged, its name alone.
+fn is_safetensors(path: &Path, begin: &[u8], file_bytes: u64) -> bool {
     let length = begin.first_chunk::<8>().map(|&length| u64::from_le_bytes(length));
-    length.is_some_and(|length| length <= file_bytes) && begin.get(8) == Some(&b'{')
+    let looks_so = length.is_some_and(|length| length <= file_bytes) && begin.get(8) == Some(&b'{');
+    let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
+    let looks_pickled = begin.starts_with(b"PK\x03\x04") || begin.starts_with(&[0x80]);
+    looks_so || (is_named_so && !looks_pickled)
 }
 
 /// What a download leaves that went wrong.

@@ -3,10 +3,11 @@
 use anyhow::{Result, ensure};
 
 use super::{DEEPEST, above_zero, filled, length, positive, share, within};
-use crate::recipe::{Head, MaskRcnn, Nms, Recipe, Roi, Rpn, Test};
+use crate::recipe::{Head, MaskRcnn, Nms, Roi, Rpn, Test};
 
-pub(super) fn check(recipe: &Recipe) -> Result<()> {
-    let Head::MaskRcnn(head) = &recipe.head;
+/// The heads, of a recipe or of a checkpoint.
+pub(crate) fn check(head: &Head) -> Result<()> {
+    let Head::MaskRcnn(head) = head;
     let MaskRcnn {
         num_classes,
         fpn_channels,

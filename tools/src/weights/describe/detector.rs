@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::recipe::{MaskRcnn, Nms, Roi, Rpn, Test};
-use crate::weights::python_config::Node;
+use crate::weights::python_config::Config;
 
 /// mmdet's resized images, and ours: the shorter and the longer side, input pixels.
 const SIDES: [u32; 2] = [800, 1333];
@@ -12,9 +12,9 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     if let Some(described) = exported(published)? {
         return Ok(described);
     }
-    let nothing = Node::Dict(Vec::new());
+    let nothing = Config::default();
     let config = published.source.told.config.as_ref().unwrap_or(&nothing);
-    if let Some(what) = beyond_us(config) {
+    if let Some(what) = limits::beyond_mask_rcnn(config) {
         bail!(
             "{}: its configuration has {what}, which this program's Mask R-CNN has not",
             published.source.path.display()
@@ -38,7 +38,7 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     }
     let head = head(published, config)?;
     let classes = classes(published, head.num_classes, &mut remarks)?;
-    let preprocessing = preprocessing(published, config);
+    let preprocessing = preprocessing(published, config)?;
     let architecture = det::Architecture { model: model(published)?, head: Head::MaskRcnn(head) };
     Ok(Described {
         architecture: Architecture::Detector(Box::new(architecture)),
@@ -48,7 +48,7 @@ pub(super) fn describe(published: &Published, names: DetectorNames) -> Result<De
     })
 }
 
-fn head(published: &Published, config: &Node) -> Result<MaskRcnn> {
+fn head(published: &Published, config: &Config) -> Result<MaskRcnn> {
     let [fpn_channels] = shape(published, "neck.lateral_convs.0.conv.bias")?;
     let [fc_channels] = shape(published, "bbox_head.shared_fcs.0.bias")?;
     let [mask_channels] = shape(published, "mask_head.convs.0.conv.bias")?;
@@ -84,21 +84,24 @@ fn head(published: &Published, config: &Node) -> Result<MaskRcnn> {
     })
 }
 
-fn count(config: &Node, path: &str, usual: usize) -> usize {
-    config.number(path).map_or(usual, |number| number as usize)
+fn count(config: &Config, path: &str, usual: usize) -> usize {
+    /// What mmdet means by a limit of -1.
+    const UNLIMITED: usize = 1 << 20;
+    let limit = |number: f64| if number < 0.0 { UNLIMITED } else { (number as usize).min(UNLIMITED) };
+    config.number(path).map_or(usual, limit)
 }
 
-fn fraction(config: &Node, path: &str, usual: f32) -> f32 {
+fn fraction(config: &Config, path: &str, usual: f32) -> f32 {
     config.number(path).map_or(usual, |number| number as f32)
 }
 
 /// The least IoU of an assigner's low-quality matches; absent where it makes none.
-fn low_quality(config: &Node, assigner: &str, usual: f32) -> Option<f32> {
+fn low_quality(config: &Config, assigner: &str, usual: f32) -> Option<f32> {
     let is_on = config.bool(&format!("{assigner}.match_low_quality")).unwrap_or(true);
     is_on.then(|| fraction(config, &format!("{assigner}.min_pos_iou"), usual))
 }
 
-fn rpn(config: &Node) -> Rpn {
+fn rpn(config: &Config) -> Rpn {
     let list = |path: &str, usual: &[f32]| {
         let numbers = config.numbers(path).map(|list| list.iter().map(|&number| number as f32).collect());
         numbers.unwrap_or_else(|| usual.to_vec())
@@ -123,7 +126,7 @@ fn rpn(config: &Node) -> Rpn {
     }
 }
 
-fn roi(config: &Node) -> Roi {
+fn roi(config: &Config) -> Roi {
     let train = "model.train_cfg.rcnn";
     let assigner = format!("{train}.assigner");
     Roi {
@@ -135,11 +138,11 @@ fn roi(config: &Node) -> Roi {
     }
 }
 
-fn test(config: &Node) -> Test {
+fn test(config: &Config) -> Test {
     let test = "model.test_cfg.rcnn";
     let nms = |entry: &str, usual| fraction(config, &format!("{test}.nms.{entry}"), usual);
     // mmcv's defaults.
-    let is_soft = config.text(&format!("{test}.nms.type")) == Some("soft_nms");
+    let is_soft = config.text(&format!("{test}.nms.type")).is_some_and(|name| name.ends_with("soft_nms"));
     let usual_iou = if is_soft { 0.3 } else { 0.5 };
     let (iou, min_score) = (nms("iou_threshold", nms("iou_thr", usual_iou)), nms("min_score", 0.001));
     Test {
@@ -154,79 +157,22 @@ fn test(config: &Node) -> Test {
     }
 }
 
-fn preprocessing(published: &Published, config: &Node) -> det::Preprocessing {
+fn preprocessing(published: &Published, config: &Config) -> Result<det::Preprocessing> {
     let told = &published.source.told.image;
     let usual = classify::Preprocessing::official(224);
     let pad = ["data_preprocessor", "model.data_preprocessor"]
         .iter()
         .find_map(|place| config.number(&format!("{place}.pad_size_divisor")));
-    let [short_side, long_side] = resized_sides(config).unwrap_or(SIDES);
-    det::Preprocessing {
+    let [short_side, long_side] = resized_sides(&published.source.path, config)?.unwrap_or(SIDES);
+    Ok(det::Preprocessing {
         input: Input {
             mean: told.mean.unwrap_or(usual.mean),
             std: told.std.unwrap_or(usual.std),
-            pad_multiple: pad.map_or(32, |pad| (pad as usize).next_multiple_of(32).max(32)),
+            pad_multiple: pad.map_or(32, |pad| pad as usize),
         },
         short_side,
         long_side,
-    }
-}
-
-/// The first entry of a configuration that our Mask R-CNN cannot do.
-fn beyond_us(config: &Node) -> Option<String> {
-    let texts = [
-        ("model.roi_head.type", "StandardRoIHead"),
-        ("model.roi_head.bbox_roi_extractor.roi_layer.type", "RoIAlign"),
-        ("model.roi_head.mask_roi_extractor.roi_layer.type", "RoIAlign"),
-        ("model.rpn_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
-        ("model.roi_head.bbox_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
-    ];
-    let numbers = [
-        ("model.backbone.norm_cfg.eps", 1e-6),
-        ("model.neck.num_outs", 5.0),
-        ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 7.0),
-        ("model.roi_head.mask_roi_extractor.roi_layer.output_size", 14.0),
-        ("model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio", 0.0),
-        ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 0.0),
-    ];
-    let lists = [
-        ("model.rpn_head.anchor_generator.strides", vec![4.0, 8.0, 16.0, 32.0, 64.0]),
-        ("model.rpn_head.bbox_coder.target_stds", vec![1.0; 4]),
-        ("model.roi_head.bbox_head.bbox_coder.target_stds", vec![0.1, 0.1, 0.2, 0.2]),
-    ];
-    let bools = [
-        ("model.data_preprocessor.bgr_to_rgb", true),
-        ("data_preprocessor.bgr_to_rgb", true),
-        ("img_norm_cfg.to_rgb", true),
-        ("model.rpn_head.loss_cls.use_sigmoid", true),
-        ("model.test_cfg.rcnn.nms.class_agnostic", false),
-        ("model.rpn_head.bbox_coder.add_ctr_clamp", false),
-        ("model.roi_head.bbox_head.bbox_coder.add_ctr_clamp", false),
-        ("model.roi_head.bbox_head.loss_cls.use_sigmoid", false),
-    ];
-    let text = texts.iter().find_map(|&(path, usual)| {
-        let found = config.text(path).filter(|found| *found != usual)?;
-        Some(format!("`{path}` = '{found}'"))
-    });
-    let number = || {
-        numbers.iter().find_map(|&(path, usual)| {
-            let found = config.number(path).filter(|found| *found != usual)?;
-            Some(format!("`{path}` = {found}"))
-        })
-    };
-    let list = || {
-        lists.iter().find_map(|(path, usual)| {
-            let found = config.numbers(path).filter(|found| found != usual)?;
-            Some(format!("`{path}` = {found:?}"))
-        })
-    };
-    let bool = || {
-        bools.iter().find_map(|&(path, usual)| {
-            let found = config.bool(path).filter(|found| *found != usual)?;
-            Some(format!("`{path}` = {}", if found { "True" } else { "False" }))
-        })
-    };
-    text.or_else(number).or_else(list).or_else(bool)
+    })
 }
 
 #[cfg(test)]
@@ -235,7 +181,7 @@ mod tests {
 
     #[test]
     fn thresholds_are_those_of_the_configuration() {
-        let config = Node::parse(
+        let config = Config::parse(
             "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.1, nms=dict(type='soft_nms', iou_threshold=0.6), \
              max_per_img=50), rpn=dict(nms_pre=500)), train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))))\n\
              data = dict(test=dict(pipeline=[dict(type='MultiScaleFlipAug', x=1), dict(type='Resize', \
@@ -246,17 +192,32 @@ mod tests {
         assert_eq!(nms, Nms::SoftLinear { iou: 0.6, min_score: 0.001 });
         assert_eq!(rpn(&config).test_pre_nms_per_level, 500);
         assert_eq!(roi(&config).low_quality_iou, None);
-        assert_eq!(resized_sides(&config), Some([600, 1000]));
     }
 
     #[test]
-    fn what_our_network_cannot_do_is_named() {
-        let config = Node::parse(
-            "model = dict(roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2))))",
+    fn images_are_resized_as_the_configuration_says_or_not_at_all() {
+        let sides = |text: &str| resized_sides(Path::new("x.pth"), &Config::parse(text));
+        let second = "data = dict(test=dict(pipeline=[dict(type='LoadImageFromFile'), dict(type='MultiScaleFlipAug', \
+                      img_scale=(1000, 600), transforms=[dict(type='Resize', keep_ratio=True)])]))";
+        assert_eq!(sides(second).expect("a size"), Some([600, 1000]));
+        let third = "test_dataloader = dict(dataset=dict(pipeline=[dict(type='mmdet.Resize', scale=(2048, 512), \
+                     keep_ratio=True)]))";
+        assert_eq!(sides(third).expect("a size"), Some([512, 2048]));
+        assert_eq!(sides("a = 1").expect("nothing"), None);
+        for resize in
+            ["scale=(800, 800)", "scale=(800, 800), keep_ratio=False", "scale_factor=2.0, keep_ratio=True"]
+        {
+            assert!(sides(&format!("test_pipeline = [dict(type='Resize', {resize})]")).is_err(), "{resize}");
+        }
+        assert!(sides("test_pipeline = [dict(type='LoadImageFromFile')]").is_err());
+    }
+
+    #[test]
+    fn no_limit_is_a_high_one() {
+        let config =
+            Config::parse("model = dict(test_cfg=dict(rcnn=dict(max_per_img=-1), rpn=dict(nms_pre=-1)))");
+        assert!(
+            test(&config).detections_per_image > 100_000 && rpn(&config).test_pre_nms_per_level > 100_000
         );
-        let expected = "`model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio` = 2";
-        assert_eq!(beyond_us(&config).as_deref(), Some(expected));
-        let config = Node::parse("model = dict(data_preprocessor=dict(bgr_to_rgb=False))");
-        assert_eq!(beyond_us(&config).as_deref(), Some("`model.data_preprocessor.bgr_to_rgb` = False"));
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::seg::inference::Window;
 use crate::seg::model::{Auxiliary, Head as UperNet};
 use crate::seg::{self};
-use crate::weights::python_config::Node;
+use crate::weights::python_config::Config;
 
 /// mmseg's resized images: the shorter and the longer side, input pixels.
 const SIDES: [u32; 2] = [512, 2048];
@@ -17,8 +17,14 @@ pub(super) fn describe(published: &Published) -> Result<Described> {
     if let Some(described) = exported(published)? {
         return Ok(described);
     }
-    let nothing = Node::Dict(Vec::new());
+    let nothing = Config::default();
     let config = published.source.told.config.as_ref().unwrap_or(&nothing);
+    if let Some(what) = limits::beyond_upernet(config) {
+        bail!(
+            "{}: its configuration has {what}, which this program's UPerNet has not",
+            published.source.path.display()
+        );
+    }
     let mut remarks = Vec::new();
     if config == &nothing {
         remarks.push(
@@ -34,12 +40,12 @@ pub(super) fn describe(published: &Published) -> Result<Described> {
     Ok(Described {
         architecture: Architecture::Segmentor(architecture),
         classes,
-        preprocessing: serde_json::to_value(preprocessing(published, config))?,
+        preprocessing: serde_json::to_value(preprocessing(published, config)?)?,
         remarks,
     })
 }
 
-fn head(published: &Published, config: &Node) -> Result<UperNet> {
+fn head(published: &Published, config: &Config) -> Result<UperNet> {
     let [num_classes] = shape(published, "decode_head.conv_seg.bias")?;
     let [channels] = shape(published, "decode_head.fpn_bottleneck.bn.bias")?;
     let pool_scales = config.numbers("model.decode_head.pool_scales");
@@ -60,10 +66,10 @@ fn head(published: &Published, config: &Node) -> Result<UperNet> {
     Ok(UperNet { num_classes, channels, pool_scales, auxiliary })
 }
 
-fn preprocessing(published: &Published, config: &Node) -> seg::model::Preprocessing {
+fn preprocessing(published: &Published, config: &Config) -> Result<seg::model::Preprocessing> {
     let told = &published.source.told.image;
     let usual = classify::Preprocessing::official(224);
-    let [short_side, long_side] = resized_sides(config).unwrap_or(SIDES);
+    let [short_side, long_side] = resized_sides(&published.source.path, config)?.unwrap_or(SIDES);
     let two = |path: &str| {
         let sides: [f64; 2] = config.numbers(path)?.try_into().ok()?;
         Some(sides.map(|side| side as usize))
@@ -76,7 +82,7 @@ fn preprocessing(published: &Published, config: &Node) -> seg::model::Preprocess
         (Some("slide"), Some(size), Some(stride)) => Window::Sliding { size, stride },
         _ => Window::Whole,
     };
-    seg::model::Preprocessing {
+    Ok(seg::model::Preprocessing {
         input: Input {
             mean: told.mean.unwrap_or(usual.mean),
             std: told.std.unwrap_or(usual.std),
@@ -86,5 +92,5 @@ fn preprocessing(published: &Published, config: &Node) -> seg::model::Preprocess
         short_side,
         long_side,
         window,
-    }
+    })
 }
