@@ -13,6 +13,7 @@ use cvx_tools::recipe::Version;
 use cvx_tools::safetensors_file::SafetensorsFile;
 use cvx_tools::weights::export::{self, Form};
 use cvx_tools::weights::model::{Architecture, Model, Part};
+use cvx_tools::weights::python_config::Config;
 use cvx_tools::weights::{self, Published, Strictness};
 use serde_json::Value;
 
@@ -274,6 +275,8 @@ fn architectures_and_preprocessing_are_those_the_files_tell() {
                 Architecture::Detector(architecture) => {
                     assert_eq!(Some(architecture.num_classes() as u64), classes);
                     assert_eq!(model.preprocessing["input"]["pad_multiple"], 32);
+                    let sides = [&model.preprocessing["short_side"], &model.preprocessing["long_side"]];
+                    assert_eq!(sides, [800, 1333], "{}", case.path.display());
                 }
                 Architecture::Segmentor(architecture) => {
                     assert_eq!(Some(architecture.upernet.num_classes as u64), classes);
@@ -293,10 +296,18 @@ fn assert_preprocessing(path: &Path, found: &Value) {
     let told = std::fs::read(path.join("preprocessor_config.json"));
     let Ok(told) = told else {
         let usual = close(&found["mean"][0], 123.675) && close(&found["std"][2], 57.375);
-        assert!(usual || path.is_dir(), "{}: {found}", path.display());
+        assert!(usual && close(&found["size"], 224.0), "{}: {found}", path.display());
+        let is_torchvision = path.to_string_lossy().contains("torchvision");
+        let interpolation = if is_torchvision { "bilinear" } else { "bicubic" };
+        assert_eq!(found["interpolation"], interpolation, "{}", path.display());
         return;
     };
     let told: Value = serde_json::from_slice(&told).expect("JSON");
+    // ConvNextImageProcessor resizes to the square from 384 pixels on.
+    let crops = told["size"]["shortest_edge"].as_u64().is_some_and(|side| side < 384);
+    let crop_pct = told["crop_pct"].as_f64().filter(|_| crops).unwrap_or(1.0);
+    assert!(close(&found["crop_pct"], crop_pct), "{}: {found}", path.display());
+    assert_eq!(found["interpolation"], if told["resample"] == 2 { "bilinear" } else { "bicubic" });
     for (ours, theirs) in [("mean", "image_mean"), ("std", "image_std")] {
         for channel in 0..3 {
             let expected = 255.0 * told[theirs][channel].as_f64().expect("a number");
@@ -304,4 +315,17 @@ fn assert_preprocessing(path: &Path, found: &Value) {
         }
     }
     assert_eq!(found["size"], told["size"]["shortest_edge"], "{}", path.display());
+}
+
+#[test]
+fn a_resolved_configuration_of_mmdet_is_understood_to_its_end() {
+    for golden in Golden::of_kind("mask_rcnn") {
+        let text = std::fs::read_to_string(golden.file("config.py")).expect("a configuration");
+        let config = Config::parse(&text);
+        assert_eq!(config.unread, [""; 0], "{}", golden.folder.display());
+        let classes = golden.json("meta.json")["num_classes"].as_f64();
+        assert_eq!(config.number("model.roi_head.bbox_head.num_classes"), classes);
+        assert_eq!(config.text("model.test_cfg.rcnn.nms.type"), Some("nms"));
+        assert_eq!(config.numbers("model.rpn_head.anchor_generator.ratios"), Some(vec![0.5, 1.0, 2.0]));
+    }
 }
