@@ -68,7 +68,8 @@ pub struct EvalArgs {
     /// auto, cpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
-    /// The checkpoint; without it, the best one of the recipe's run folder
+    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
+    /// folder
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Also write the numbers to this file
@@ -79,7 +80,7 @@ pub struct EvalArgs {
 /// Arguments of `predict`.
 #[derive(Debug, Clone, Args)]
 pub struct PredictArgs {
-    /// A checkpoint; it carries architecture, classes and preprocessing
+    /// A checkpoint, which carries architecture, classes and preprocessing, or a detector of mmdet or detectron2
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
     /// Images, or folders of images

@@ -12,29 +12,110 @@ use super::beside::Told;
 /// top.
 const KEYS: [&str; 5] = ["state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema"];
 
-/// Modules whose functions no weights need, and attacks do.
-const FORBIDDEN_MODULES: [&str; 16] = [
-    "os",
-    "posix",
+/// Modules of Python and its libraries whose functions no weights need, and attacks do: what runs programs or code, opens
+/// files or connections, or reaches the interpreter. What they contain is meant as well (`os.path`).
+const FORBIDDEN_MODULES: [&str; 83] = [
+    "_io",
+    "_posixsubprocess",
+    "_thread",
+    "_winapi",
+    "antigravity",
+    "asyncio",
+    "atexit",
+    "bdb",
+    "cProfile",
+    "cgi",
+    "code",
+    "codeop",
+    "commands",
+    "compileall",
+    "concurrent",
+    "ctypes",
+    "dbm",
+    "distutils",
+    "doctest",
+    "ensurepip",
+    "fcntl",
+    "fileinput",
+    "ftplib",
+    "gc",
+    "getpass",
+    "glob",
+    "http",
+    "idlelib",
+    "imaplib",
+    "imp",
+    "importlib",
+    "inspect",
+    "io",
+    "lib2to3",
+    "linecache",
+    "logging.config",
+    "marshal",
+    "mmap",
+    "modulefinder",
+    "multiprocessing",
     "nt",
+    "ntpath",
+    "numpy.f2py",
+    "numpy.testing",
+    "operator",
+    "os",
+    "pdb",
+    "pickle",
+    "pip",
+    "pkgutil",
+    "platform",
+    "posix",
+    "posixpath",
+    "profile",
+    "pty",
+    "py_compile",
+    "pydoc",
+    "requests",
+    "resource",
+    "runpy",
+    "sched",
+    "select",
+    "setuptools",
+    "shelve",
+    "shutil",
+    "signal",
+    "site",
+    "smtplib",
+    "socket",
+    "sqlite3",
     "subprocess",
     "sys",
-    "socket",
-    "shutil",
-    "runpy",
-    "importlib",
-    "pty",
-    "ctypes",
-    "code",
+    "tempfile",
+    "timeit",
+    "torch.hub",
+    "torch.jit",
+    "torch.utils.cpp_extension",
+    "trace",
+    "unittest",
+    "urllib",
+    "venv",
     "webbrowser",
-    "operator",
-    "pickle",
-    "commands",
+    "zipimport",
 ];
 
-/// Functions of Python itself that run what they are given.
-const FORBIDDEN_BUILTINS: [&str; 9] =
-    ["eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "apply", "execfile"];
+/// Functions of Python itself that run or open what they are given.
+const FORBIDDEN_BUILTINS: [&str; 13] = [
+    "__import__",
+    "apply",
+    "breakpoint",
+    "compile",
+    "delattr",
+    "eval",
+    "exec",
+    "execfile",
+    "getattr",
+    "input",
+    "open",
+    "setattr",
+    "vars",
+];
 
 /// Named tensors, none of which is read yet, and what else the file says.
 pub(super) struct Pickled {
@@ -85,9 +166,11 @@ fn forbidden_call(value: &PickleValue) -> Option<&str> {
     match value {
         PickleValue::Unsupported(name) => {
             let (module, function) = name.rsplit_once('.').unwrap_or(("", name));
-            let top_module = module.split('.').next().unwrap_or_default();
-            let is_builtin = ["builtins", "__builtin__"].contains(&top_module);
-            let is_forbidden = FORBIDDEN_MODULES.contains(&top_module)
+            let is_within = |outer: &&str| {
+                module.strip_prefix(*outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let is_builtin = ["builtins", "__builtin__"].contains(&module);
+            let is_forbidden = FORBIDDEN_MODULES.iter().any(|outer| is_within(&outer))
                 || (is_builtin && FORBIDDEN_BUILTINS.contains(&function));
             is_forbidden.then_some(name.as_str())
         }
@@ -117,10 +200,27 @@ mod tests {
     fn calls_that_only_attacks_make_are_found_wherever_they_are() {
         let call = |name: &str| PickleValue::Unsupported(name.to_owned());
         let nested = |value| PickleValue::List(vec![PickleValue::None, PickleValue::List(vec![value])]);
-        for name in ["posix.system", "builtins.eval", "subprocess.Popen", "os.path.join"] {
+        for name in [
+            "posix.system",
+            "builtins.eval",
+            "subprocess.Popen",
+            "os.path.join",
+            "io.open",
+            "timeit.timeit",
+            "torch.hub.load",
+        ] {
             assert_eq!(forbidden_call(&nested(call(name))), Some(name));
         }
-        for name in ["argparse.Namespace", "torch.Tensor", "numpy.core.multiarray.scalar", "builtins.set"] {
+        for name in [
+            "argparse.Namespace",
+            "torch.Tensor",
+            "numpy.core.multiarray.scalar",
+            "builtins.set",
+            "functools.partial",
+            "mmengine.logging.history_buffer.HistoryBuffer",
+            "osmium.Reader",
+            "torch.nn.modules.linear.Linear",
+        ] {
             assert_eq!(forbidden_call(&nested(call(name))), None, "{name}");
         }
     }

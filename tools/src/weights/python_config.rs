@@ -48,7 +48,7 @@ impl Config {
             }
             let name = reader.word().unwrap_or_default();
             let value = reader.expect('=').and_then(|()| reader.value(0));
-            match value.filter(|_| reader.is_at_line_begin(begin)) {
+            match value.filter(|_| reader.is_at_line_end(begin)) {
                 Some(value) => entries.push((name, value)),
                 None => {
                     unread.push(name);
@@ -127,10 +127,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Whether what comes next begins a line, or nothing does: a value that goes on was only begun to be read.
-    fn is_at_line_begin(&self, text: &str) -> bool {
-        let read = &text[..text.len() - self.rest.len()];
-        self.rest.is_empty() || read.trim_end_matches([' ', '\t']).ends_with('\n')
+    /// Whether the line ends here, or did: a value that goes on was only begun to be read.
+    fn is_at_line_end(&self, text: &str) -> bool {
+        let is_blank = |c: char| c == ' ' || c == '\t' || c == '\r';
+        let (read, rest) = (&text[..text.len() - self.rest.len()], self.rest.trim_start_matches(is_blank));
+        rest.is_empty() || rest.starts_with(['\n', '#']) || read.trim_end_matches(is_blank).ends_with('\n')
     }
 
     fn value(&mut self, depth: usize) -> Option<Node> {
