@@ -4,7 +4,6 @@
 //! corridor from input to exit code; the binary only calls [`main`].
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 pub use crate::exit::Streams;
@@ -40,27 +39,21 @@ pub use self::train::train;
 
 /// The program `cvx-det`.
 pub fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout(), io::stderr());
-    run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+    exit::main(run)
 }
 
 /// Parses `args` (the program's name first) and runs the command they name.
-pub fn run<I, T>(args: I, mut streams: Streams<'_>) -> Exit
+pub fn run<I, T>(args: I, streams: Streams<'_>) -> Exit
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli: Cli = match exit::parse(args, &mut streams) {
-        Ok(cli) => cli,
-        Err(exit) => return exit,
-    };
-    let result = match &cli.command {
-        Command::Train(args) => train(args, &mut streams),
-        Command::Eval(args) => eval(args, &mut streams),
-        Command::Predict(args) => predict(args, &mut streams),
-        Command::Score(args) => score(args, &mut streams),
-        Command::Info(args) => info(args, &mut streams),
-        Command::Check(args) => check(args, &mut streams),
-    };
-    exit::conclude(result, streams.err)
+    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
+        Command::Train(args) => train(args, streams),
+        Command::Eval(args) => eval(args, streams),
+        Command::Predict(args) => predict(args, streams),
+        Command::Score(args) => score(args, streams),
+        Command::Info(args) => info(args, streams),
+        Command::Check(args) => check(args, streams),
+    })
 }

@@ -1,5 +1,6 @@
 //! How a command writes and how it ends: two streams, three exit codes, and an error told as one headline with one cause a line.
 
+use std::env::ArgsOs;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,26 +43,35 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Parses what was typed (the program's name first); what clap has to say instead is written where it belongs.
-///
-/// # Errors
-/// The exit, when there is nothing to run: help or version was asked for, or the arguments make no sense.
-pub fn parse<C, I, T>(args: I, streams: &mut Streams<'_>) -> Result<C, Exit>
+/// A program from its arguments (its name first) to its exit. What clap has to say instead is written where it belongs.
+pub fn run<C, I, T>(
+    args: I,
+    mut streams: Streams<'_>,
+    command: impl FnOnce(C, &mut Streams<'_>) -> anyhow::Result<Exit>,
+) -> Exit
 where
     C: Parser,
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    C::try_parse_from(args).map_err(|error| {
+    match C::try_parse_from(args) {
+        Ok(cli) => conclude(command(cli, &mut streams), streams.err),
         // Nobody is left to tell when a stream itself is closed.
-        if error.use_stderr() {
+        Err(error) if error.use_stderr() => {
             let _ = write!(streams.err, "{error}");
             Exit::BadInput
-        } else {
-            let _ = write!(streams.out, "{error}");
+        }
+        Err(help_or_version) => {
+            let _ = write!(streams.out, "{help_or_version}");
             Exit::Done
         }
-    })
+    }
+}
+
+/// A program on the arguments and streams of its process.
+pub fn main(run: impl FnOnce(ArgsOs, Streams<'_>) -> Exit) -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
 }
 
 /// Turns a command's result into its exit; an error is written to `err` as `error: ..`.

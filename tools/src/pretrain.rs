@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,23 +53,18 @@ pub struct ConvertArgs {
 
 /// The program `cvx-pretrain`.
 pub fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout(), io::stderr());
-    run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+    exit::main(run)
 }
 
 /// Parses `args` (the program's name first) and runs the command they name.
-pub fn run<I, T>(args: I, mut streams: Streams<'_>) -> Exit
+pub fn run<I, T>(args: I, streams: Streams<'_>) -> Exit
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    match exit::parse::<Cli, I, T>(args, &mut streams) {
-        Ok(cli) => {
-            let Command::Convert(args) = &cli.command;
-            exit::conclude(convert(args, &mut streams), streams.err)
-        }
-        Err(exit) => exit,
-    }
+    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
+        Command::Convert(args) => convert(args, streams),
+    })
 }
 
 /// Reads one tensor at a time, and writes it under its new name.

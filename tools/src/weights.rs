@@ -1,9 +1,10 @@
 //! Weights that others published: opened, recognised, checked, and given our names; and our own under theirs.
 //!
-//! Read in this order: [`source`] opens a file whatever it is, [`published`] recognises whose names it carries and what
-//! network it is of, [`fit`] puts it into a module. [`model`] is any model by our names, from here or from elsewhere;
-//! [`export`] writes it under the names of others. [`describe`] fills in what a checkpoint of ours says and weights
-//! alone do not.
+//! Read in this order: [`source`] opens a file whatever it is (`pickled` what `torch.save` wrote, `beside` what the file
+//! or its neighbours say besides), `recognise` finds out whose names it carries and what network it is of, [`published`]
+//! answers our names with its tensors, [`fit`] puts them into a module. [`model`] is any model by our names, from here or
+//! from elsewhere; [`export`] writes it under the names of others. [`describe`] fills in what a checkpoint of ours says
+//! and weights alone do not, and refuses what our networks cannot do.
 
 pub(crate) mod beside;
 pub mod describe;
