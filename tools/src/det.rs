@@ -10,6 +10,7 @@ pub use crate::exit::Streams;
 use crate::exit::{self, Exit};
 
 mod args;
+mod bench;
 mod check;
 mod counting;
 mod data;

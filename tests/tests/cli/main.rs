@@ -224,3 +224,24 @@ fn info_tells_parameters_and_rates() {
         assert!(out.contains(word), "{word} is not in\n{out}");
     }
 }
+
+#[test]
+fn info_measures_this_machine() {
+    let project = Project::new();
+    let recipe = project.text("recipe.toml");
+    let bench = ["info", &recipe, "--size", "64x60", "--bench", "--batch", "2", "--runs", "1", "--device", "cpu"];
+    let Outcome { exit, out, err } = project.run(&bench);
+    assert_eq!(exit, Exit::Done, "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["batch"], &told["height"], &told["width"]), (&json!(2), &json!(64), &json!(64)));
+    for kind in ["inference", "training_step"] {
+        let seconds = told[kind]["median_s"].as_f64().unwrap();
+        let images_per_s = told[kind]["images_per_s"].as_f64().unwrap();
+        assert!(seconds > 0.0 && (images_per_s * seconds - 2.0).abs() < 0.01, "{told}");
+    }
+    // The truths themselves are among the regions.
+    assert!(told["training_step"]["mask_positives"][0].as_u64().unwrap() >= 10, "{told}");
+
+    let Outcome { exit, err, .. } = project.run(&["info", &recipe, "--bench", "--batch", "0"]);
+    assert!(exit == Exit::BadInput && err.contains("1..=65535"), "{err}");
+}

@@ -132,9 +132,21 @@ pub struct InfoArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Input height and width for the FLOPs, as in `800x1280`
+    /// Input height and width for the FLOPs and for --bench, as in `800x1280`
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "800x1280", value_parser = parse_size)]
     pub size: [usize; 2],
+    /// Measure instead, at this size: seconds of inference and of a training step, as JSON
+    #[arg(long)]
+    pub bench: bool,
+    /// Images at a time, for --bench
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Steps that count, after three that do not, for --bench
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+    /// auto, cpu, cuda or cuda:INDEX, for --bench
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
 }
 
 /// Arguments of `check`.

@@ -6,6 +6,7 @@ use burn::prelude::*;
 
 use super::Streams;
 use super::args::InfoArgs;
+use super::bench::Bench;
 use super::flops::Flops;
 use super::model::Architecture;
 use crate::exit::Exit;
@@ -16,6 +17,13 @@ use crate::train::params;
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    if args.bench {
+        let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
+        let (batch, runs) = (args.batch.into(), args.runs.into());
+        let bench = Bench { recipe: &recipe, device: &args.device.open()?, size, batch, runs };
+        writeln!(streams.out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
+        return Ok(Exit::Done);
+    }
     let architecture = Architecture::of(&recipe);
     let detector = architecture.init(&Device::flex());
     let out = &mut *streams.out;
