@@ -229,7 +229,8 @@ fn info_tells_parameters_and_rates() {
 fn info_measures_this_machine() {
     let project = Project::new();
     let recipe = project.text("recipe.toml");
-    let bench = ["info", &recipe, "--size", "64x60", "--bench", "--batch", "2", "--runs", "1", "--device", "cpu"];
+    let bench =
+        ["info", &recipe, "--size", "64x60", "--bench", "--batch", "2", "--runs", "1", "--device", "cpu"];
     let Outcome { exit, out, err } = project.run(&bench);
     assert_eq!(exit, Exit::Done, "{err}");
     let told: Value = serde_json::from_str(&out).unwrap();
