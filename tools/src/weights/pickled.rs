@@ -170,7 +170,7 @@ fn forbidden_call(value: &PickleValue) -> Option<&str> {
                 module.strip_prefix(*outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             let is_builtin = ["builtins", "__builtin__"].contains(&module);
-            let is_forbidden = FORBIDDEN_MODULES.iter().any(|outer| is_within(&outer))
+            let is_forbidden = FORBIDDEN_MODULES.iter().any(is_within)
                 || (is_builtin && FORBIDDEN_BUILTINS.contains(&function));
             is_forbidden.then_some(name.as_str())
         }
