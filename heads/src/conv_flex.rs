@@ -11,16 +11,19 @@
 //! is the same sum with the kernel turned round; that of the weight multiplies the padded gradient, whose
 //! border is zero, by the same views of the input. Tasks are cut by shapes alone and each adds in one
 //! order, so the result has the same bits for any number of threads.
+//!
+//! With channels enough a kernel of three is transformed instead (`winograd.rs`).
 
 use std::borrow::Cow;
 
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::conv_op::{Activation, ConvBackwardOps, ConvGradients, ConvOps, ConvState};
+use crate::product::{Matrix, Product};
+use crate::winograd;
 
 /// Output pixels of one product: its factors stay in the second-level cache.
 const BAND: usize = 1024;
@@ -59,6 +62,12 @@ impl Geometry {
         (self.height + 2 * self.border()) * self.pitch()
     }
 
+    /// Whether sixteen products of transformed tiles take less time than nine of shifted planes: with channels enough,
+    /// the transforms are a small part of it.
+    fn suits_winograd(self, channels: [usize; 2]) -> bool {
+        self.kernel == 3 && channels.iter().all(|&count| count >= winograd::FEWEST_CHANNELS)
+    }
+
     fn taps(self) -> usize {
         self.kernel * self.kernel
     }
@@ -80,8 +89,14 @@ impl ConvOps for Flex {
         let [outputs, _, kernel, _] = shape(&weight);
         let geometry = Geometry { height, width, kernel };
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        let weight = by_tap(floats(&weight), [outputs, inputs], geometry, Direction::Forward);
         let mut out = vec![0.0; batch * outputs * geometry.area()];
+        if geometry.suits_winograd([inputs, outputs]) {
+            let weight = winograd::kernels(floats(&weight), [outputs, inputs], Direction::Forward);
+            let planes = winograd::Planes { values: floats(&x), channels: inputs, size: [height, width] };
+            winograd::convolve(planes, &weight, Some(floats(&bias)), activation, &mut out);
+            return tensor(out, [batch, outputs, height, width].into());
+        }
+        let weight = by_tap(floats(&weight), [outputs, inputs], geometry, Direction::Forward);
         let padded = pad(floats(&x), geometry, None);
         let sizes = [inputs, outputs];
         convolve(&padded, &weight, Some(floats(&bias)), activation, sizes, geometry, &mut out);
@@ -102,6 +117,9 @@ impl ConvBackwardOps for Flex {
         let (x, weight, grad) = (x.to_contiguous(), weight.to_contiguous(), grad.to_contiguous());
         let output = output.to_contiguous();
         let active = (activation == Activation::Relu).then(|| floats(&output));
+        if geometry.suits_winograd([inputs, outputs]) {
+            return winograd_backward(&x, &weight, floats(&grad), active, wants_x);
+        }
         let grad = pad(floats(&grad), geometry, active);
 
         let x_grad = wants_x.then(|| {
@@ -113,16 +131,49 @@ impl ConvBackwardOps for Flex {
         });
         let padded = pad(floats(&x), geometry, None);
         let weight = weight_gradient(&grad, &padded, [outputs, inputs], geometry);
-        let bias = (0..outputs).into_par_iter().map(|channel| {
-            let planes = grad.chunks_exact(geometry.plane()).skip(channel).step_by(outputs);
-            planes.map(sum).sum::<f64>() as f32
-        });
+        let bias = bias_gradient(&grad, outputs, geometry.plane());
         ConvGradients {
             x: x_grad,
             weight: tensor(weight, [outputs, inputs, kernel, kernel].into()),
-            bias: tensor(bias.collect(), [outputs].into()),
+            bias: tensor(bias, [outputs].into()),
         }
     }
+}
+
+/// The gradients of a convolution that suits Winograd.
+fn winograd_backward(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    grad: &[f32],
+    active: Option<&[f32]>,
+    wants_x: bool,
+) -> ConvGradients<FlexTensor> {
+    let [batch, inputs, height, width] = shape(x);
+    let [outputs, _, kernel, _] = shape(weight);
+    let whole = Geometry { height, width, kernel: 1 };
+    let grad = pad(grad, whole, active);
+    let planes = |values, channels| winograd::Planes { values, channels, size: [height, width] };
+    let x_grad = wants_x.then(|| {
+        let weight = winograd::kernels(floats(weight), [outputs, inputs], Direction::Backward);
+        let mut out = vec![0.0; batch * inputs * height * width];
+        winograd::convolve(planes(&grad, outputs), &weight, None, Activation::Identity, &mut out);
+        tensor(out, [batch, inputs, height, width].into())
+    });
+    let of_weight = winograd::weight_gradient(planes(&grad, outputs), planes(floats(x), inputs));
+    ConvGradients {
+        x: x_grad,
+        weight: tensor(of_weight, [outputs, inputs, kernel, kernel].into()),
+        bias: tensor(bias_gradient(&grad, outputs, height * width), [outputs].into()),
+    }
+}
+
+/// Sums over the planes of each channel.
+fn bias_gradient(grad: &[f32], outputs: usize, plane: usize) -> Vec<f32> {
+    let of_channel = |channel| {
+        let planes = grad.chunks_exact(plane).skip(channel).step_by(outputs);
+        planes.map(sum).sum::<f64>() as f32
+    };
+    (0..outputs).into_par_iter().map(of_channel).collect()
 }
 
 fn shape(tensor: &FlexTensor) -> [usize; 4] {
@@ -165,7 +216,7 @@ fn pad<'a>(planes: &'a [f32], geometry: Geometry, active: Option<&[f32]>) -> Cow
 
 /// Which way a kernel is applied.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     Forward,
     /// From gradients of outputs to gradients of inputs: turned round, outputs for inputs.
     Backward,
@@ -209,17 +260,6 @@ fn convolve(
     // Few images are cut by channels as well, so that there are tasks for every thread.
     let channels = if images.len() < 8 { to.min(64) } else { to };
     let rows_of_band = (BAND / pitch).clamp(1, geometry.height);
-    let finish = |value: f32| match activation {
-        Activation::Identity => value,
-        // Not `max`, which would hide what is not a number.
-        Activation::Relu => {
-            if value < 0.0 {
-                0.0
-            } else {
-                value
-            }
-        }
-    };
     let images: Vec<&[f32]> = images.collect();
     out.par_chunks_exact_mut(to * area).zip(images).for_each(|(out, image)| {
         out.par_chunks_mut(channels * area).enumerate().for_each_init(Vec::new, |scratch, (block, out)| {
@@ -244,7 +284,7 @@ fn convolve(
                     let out = &mut out[channel * area + top * width..][..rows * width];
                     for (out, sums) in out.chunks_exact_mut(width).zip(sums.chunks(pitch)) {
                         for (out, &sum) in out.iter_mut().zip(sums) {
-                            *out = finish(sum + bias);
+                            *out = activation.apply(sum + bias);
                         }
                     }
                 }
@@ -299,68 +339,4 @@ fn sum(plane: &[f32]) -> f64 {
         }
     }
     lanes.iter().chain(rest).copied().map(f64::from).sum()
-}
-
-/// A matrix to read: element `(i, j)` is `data[i * row + j * column]`.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    data: &'a [f32],
-    row: usize,
-    column: usize,
-}
-
-impl Matrix<'_> {
-    fn holds(self, rows: usize, columns: usize) -> bool {
-        (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
-    }
-}
-
-/// `left[rows, depth] . right[depth, columns]`, computed by one thread.
-struct Product<'a> {
-    /// Rows, columns, depth.
-    sizes: [usize; 3],
-    left: Matrix<'a>,
-    right: Matrix<'a>,
-}
-
-impl Product<'_> {
-    /// Writes the product, rows `stride` floats apart, or adds it to what is there.
-    fn write(self, output: &mut [f32], stride: usize, add: bool) {
-        let Self { sizes: [rows, columns, depth], left, right } = self;
-        if rows == 0 || columns == 0 || depth == 0 {
-            return;
-        }
-        assert!(
-            columns <= stride && (rows - 1) * stride + columns <= output.len(),
-            "the output is too short"
-        );
-        assert!(left.holds(rows, depth), "the left factor is too short");
-        assert!(right.holds(depth, columns), "the right factor is too short");
-        let alpha = if add { 1.0 } else { 0.0 };
-        // SAFETY: the assertions above keep every element that the product reads or writes within its
-        // slice; rows of the output do not overlap.
-        unsafe {
-            gemm::gemm(
-                rows,
-                columns,
-                depth,
-                output.as_mut_ptr(),
-                1,
-                stride as isize,
-                add,
-                left.data.as_ptr(),
-                left.column as isize,
-                left.row as isize,
-                right.data.as_ptr(),
-                right.column as isize,
-                right.row as isize,
-                alpha,
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
-        }
-    }
 }

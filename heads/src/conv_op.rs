@@ -23,6 +23,19 @@ pub enum Activation {
     Relu,
 }
 
+impl Activation {
+    /// The activation of one value.
+    #[inline(always)]
+    pub(crate) fn apply(self, value: f32) -> f32 {
+        match self {
+            Self::Identity => value,
+            // Not `max`, which would hide what is not a number.
+            Self::Relu if value < 0.0 => 0.0,
+            Self::Relu => value,
+        }
+    }
+}
+
 /// A convolution of stride 1 that keeps height and width.
 ///
 /// # Shapes

@@ -54,6 +54,7 @@ mod param_names;
 mod pixel_loss;
 mod pixel_loss_flex;
 mod ppm;
+mod product;
 mod proposals;
 mod regions;
 mod resample;
@@ -72,6 +73,9 @@ mod truth;
 mod uper_head;
 mod upernet;
 mod vectorised;
+mod winograd;
+mod winograd_tiles;
+mod winograd_transforms;
 
 pub use crate::anchors::Anchors;
 pub use crate::assign::{Assigned, LowQualityMatch, MaxIouAssigner, iou};

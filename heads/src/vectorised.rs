@@ -4,11 +4,11 @@
 ///
 /// Not `pulp::Arch::dispatch` with a closure: Rust compiles the closure's body for the oldest processors when it does
 /// not inline it, and then a fused multiplication is a call. Everything that is called within must be
-/// `#[inline(always)]`.
+/// `#[inline(always)]`; that rules out `std::array::from_fn` with more than a sum in it.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$meta])*
-        fn $name($($argument: $type),*) $(-> $output)? {
+        $visibility fn $name($($argument: $type),*) $(-> $output)? {
             #[inline(always)]
             fn portable($($argument: $type),*) $(-> $output)? $body
 

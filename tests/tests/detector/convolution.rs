@@ -50,6 +50,49 @@ fn convolution_is_burns_in_every_shape() {
     }
 }
 
+/// The channels from which on a kernel of three takes fewer products, on maps that cut its tiles in every way.
+#[test]
+fn convolution_of_many_channels_is_burns_in_every_shape() {
+    for size in
+        [[1, 1], [1, 2], [2, 1], [2, 3], [4, 4], [1, 37], [37, 1], [7, 7], [14, 14], [31, 30], [30, 31]]
+    {
+        case([3, 32, 40], size, 3);
+    }
+    case([1, 40, 32], [3, 1100], 3);
+    case([2, 33, 64], [40, 61], 3);
+    case([70, 32, 32], [7, 7], 3);
+    case([2, 256, 256], [14, 14], 3);
+    case([1, 31, 32], [9, 9], 3);
+}
+
+#[test]
+fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let x = Tensor::<4>::random([3, 40, 33, 50], normal, &device).require_grad();
+    for kernel in [1, 3] {
+        let weight = Tensor::<4>::random([48, 40, kernel, kernel], normal, &device).require_grad();
+        let bias = Tensor::<1>::random([48], normal, &device).require_grad();
+        let run = || {
+            let y = conv(x.clone(), weight.clone(), bias.clone(), Activation::Relu);
+            let gradients = y.clone().powi_scalar(2).sum().backward();
+            let of = [
+                values(y),
+                values(x.grad(&gradients).unwrap()),
+                values(weight.grad(&gradients).unwrap()),
+                values(bias.grad(&gradients).unwrap()),
+            ];
+            of.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+        };
+        let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run);
+        let one = on(1);
+        for threads in [2, 5] {
+            assert!(on(threads) == one, "kernel {kernel}, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
     let device = Device::flex();
@@ -65,7 +108,10 @@ fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
 #[test]
 fn relu_lets_pass_what_is_not_a_number() {
     let device = Device::flex();
-    let x = Tensor::<4>::full([1, 1, 2, 2], f32::NAN, &device);
-    let y = conv(x, Tensor::ones([1, 1, 1, 1], &device), Tensor::zeros([1], &device), Activation::Relu);
-    assert!(values(y).iter().all(|value| value.is_nan()));
+    for (channels, kernel) in [(1, 1), (1, 3), (32, 3)] {
+        let x = Tensor::<4>::full([1, channels, 2, 2], f32::NAN, &device);
+        let weight = Tensor::ones([channels, channels, kernel, kernel], &device);
+        let y = conv(x, weight, Tensor::zeros([channels], &device), Activation::Relu);
+        assert!(values(y).iter().all(|value| value.is_nan()), "{channels} channels, kernel of {kernel}");
+    }
 }

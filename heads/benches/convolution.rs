@@ -1,0 +1,55 @@
+//! How long the 3x3 convolutions of a detector take on the CPU, beside Burn's own.
+//!
+//! `cargo bench -p cvx-heads --bench convolution`. Prints the fastest of several runs in milliseconds.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use burn::prelude::*;
+use burn::tensor::Distribution;
+use cvx_heads::{Activation, conv, conv_composed};
+
+fn main() {
+    // `cargo test --benches` only asks whether it runs.
+    let measures = std::env::args().any(|argument| argument == "--bench");
+    let runs = if measures { 7 } else { 1 };
+    // RPN and FPN at 512 x 512 pixels, the mask head on 100 detections, a neck of UperNet.
+    let shapes: &[_] = if measures {
+        &[[1, 256, 128, 128], [1, 256, 32, 32], [100, 256, 14, 14], [2, 64, 128, 128]]
+    } else {
+        &[[1, 32, 8, 8]]
+    };
+    for &shape in shapes {
+        let name = format!("{shape:?}");
+        compare(&name, shape, runs);
+    }
+}
+
+fn compare(name: &str, shape: [usize; 4], runs: usize) {
+    let [_, channels, _, _] = shape;
+    let device = Device::flex().autodiff();
+    let normal = |shape| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
+    let (x, weight) = (normal(shape), normal([channels, channels, 3, 3]));
+    let bias = Tensor::<1>::zeros([channels], &device).require_grad();
+    let (of_x, of_weight, of_bias) = (x.clone().inner(), weight.clone().inner(), bias.clone().inner());
+    for (kind, convolution) in [("ours", conv as Convolution), ("Burn's", conv_composed)] {
+        report(&format!("{name}, {kind}, forward"), runs, || {
+            black_box(convolution(of_x.clone(), of_weight.clone(), of_bias.clone(), Activation::Relu));
+        });
+        report(&format!("{name}, {kind}, forward + backward"), runs, || {
+            let y = convolution(x.clone(), weight.clone(), bias.clone(), Activation::Relu);
+            black_box(y.sum().backward());
+        });
+    }
+}
+
+type Convolution = fn(Tensor<4>, Tensor<4>, Tensor<1>, Activation) -> Tensor<4>;
+
+fn report(what: &str, runs: usize, mut run: impl FnMut()) {
+    let time = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    println!("{what:55} {:9.2} ms", (0..runs).map(time).fold(f64::MAX, f64::min));
+}
