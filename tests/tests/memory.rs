@@ -11,6 +11,7 @@ use cvx_backbone::{ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::memory;
 use cvx_tools::safetensors_file;
 use cvx_tools::train::params::{self, ParamInfo};
 use cvx_tools::weights::model::{Architecture, Model, Part};
@@ -41,6 +42,7 @@ fn a_child_process_loads_weights_and_says_what_it_took() {
     let Ok(weights) = std::env::var(CHILD_WEIGHTS) else {
         return;
     };
+    memory::keep_freed();
     let path = Path::new(&weights);
     let before = peak_resident_bytes();
     let (model, _) = Model::open(path, None, Part::Whole).unwrap();
@@ -96,6 +98,8 @@ fn a_child_process_trains_and_says_what_it_took() {
     let Ok(folder) = std::env::var(CHILD_FOLDER) else {
         return;
     };
+    // As every program does.
+    memory::keep_freed();
     let recipe = project_root().join("configs/smoke/coco.toml").display().to_string();
     let changes = [
         format!("run.folder={folder}/run"),

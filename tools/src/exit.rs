@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::memory;
+
 /// Where a command writes.
 pub struct Streams<'a> {
     /// Results: tables and lists.
@@ -70,6 +72,7 @@ where
 
 /// A program on the arguments and streams of its process.
 pub fn main(run: impl FnOnce(ArgsOs, Streams<'_>) -> Exit) -> ExitCode {
+    memory::keep_freed();
     let (mut out, mut err) = (io::stdout(), io::stderr());
     run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
 }

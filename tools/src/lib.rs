@@ -9,6 +9,7 @@ pub mod device_spec;
 pub mod draw;
 pub mod exit;
 pub(crate) mod floats;
+pub mod memory;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;
