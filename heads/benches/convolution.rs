@@ -17,7 +17,7 @@ fn main() {
     let shapes: &[_] = if measures {
         &[[1, 256, 128, 128], [1, 256, 32, 32], [100, 256, 14, 14], [2, 64, 128, 128]]
     } else {
-        &[[1, 32, 8, 8]]
+        &[[1, 64, 8, 8]]
     };
     for &shape in shapes {
         let name = format!("{shape:?}");

@@ -28,7 +28,7 @@ use crate::winograd_transforms::{
 };
 
 /// From so many channels on, of input and of output, the products saved outweigh the transforms.
-pub(crate) const FEWEST_CHANNELS: usize = 32;
+pub(crate) const FEWEST_CHANNELS: usize = 64;
 
 /// Tiles whose transforms stay in the second-level cache between two steps.
 const BAND: usize = 192;

@@ -56,13 +56,13 @@ fn convolution_of_many_channels_is_burns_in_every_shape() {
     for size in
         [[1, 1], [1, 2], [2, 1], [2, 3], [4, 4], [1, 37], [37, 1], [7, 7], [14, 14], [31, 30], [30, 31]]
     {
-        case([3, 32, 40], size, 3);
+        case([3, 64, 72], size, 3);
     }
-    case([1, 40, 32], [3, 1100], 3);
-    case([2, 33, 64], [40, 61], 3);
-    case([70, 32, 32], [7, 7], 3);
+    case([1, 72, 64], [3, 1100], 3);
+    case([2, 65, 64], [40, 61], 3);
+    case([70, 64, 64], [7, 7], 3);
     case([2, 256, 256], [14, 14], 3);
-    case([1, 31, 32], [9, 9], 3);
+    case([1, 63, 64], [9, 9], 3);
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
     let device = Device::flex().autodiff();
     device.seed(5);
     let normal = Distribution::Normal(0.0, 1.0);
-    let x = Tensor::<4>::random([3, 40, 33, 50], normal, &device).require_grad();
+    let x = Tensor::<4>::random([3, 72, 33, 50], normal, &device).require_grad();
     for kernel in [1, 3] {
-        let weight = Tensor::<4>::random([48, 40, kernel, kernel], normal, &device).require_grad();
-        let bias = Tensor::<1>::random([48], normal, &device).require_grad();
+        let weight = Tensor::<4>::random([80, 72, kernel, kernel], normal, &device).require_grad();
+        let bias = Tensor::<1>::random([80], normal, &device).require_grad();
         let run = || {
             let y = conv(x.clone(), weight.clone(), bias.clone(), Activation::Relu);
             let gradients = y.clone().powi_scalar(2).sum().backward();
@@ -108,7 +108,7 @@ fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
 #[test]
 fn relu_lets_pass_what_is_not_a_number() {
     let device = Device::flex();
-    for (channels, kernel) in [(1, 1), (1, 3), (32, 3)] {
+    for (channels, kernel) in [(1, 1), (1, 3), (64, 3)] {
         let x = Tensor::<4>::full([1, channels, 2, 2], f32::NAN, &device);
         let weight = Tensor::ones([channels, channels, kernel, kernel], &device);
         let y = conv(x, weight, Tensor::zeros([channels], &device), Activation::Relu);
