@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! U = G g Gt          kernel, once                          [16][to, from]
-//! V = Bt d B          tiles of 4x4 inputs, two apart        [16][from, tiles]
-//! M = U . V           sixteen matrix products               [16][to, tiles]
+//! V = Bt d B          tiles of 4x4 inputs, two apart        [from][16, tiles]
+//! M = U . V           sixteen matrix products               [to][16, tiles]
 //! y = At M A          tiles of 2x2 outputs
 //! ```
 //!
 //! The gradient of the input is the same convolution with the kernel turned round. That of the kernel is
 //! `Gt (sum over tiles of (A dy At) . V) G`.
+//!
+//! A value that is not finite spreads to the outputs of the tiles that read it, up to one pixel further than its taps.
 //!
 //! Bands of tiles are cut by shapes alone and each sum adds in one order, so the result has the same bits for any
 //! number of threads.
@@ -30,10 +32,10 @@ use crate::winograd_transforms::{
 /// From so many channels on, of input and of output, the products saved outweigh the transforms.
 pub(crate) const FEWEST_CHANNELS: usize = 64;
 
-/// Tiles whose transforms stay in the second-level cache between two steps.
+/// Tiles of one set of products: the fastest of 96, 192 and 256 at the sizes of `benches/convolution.rs`.
 const BAND: usize = 192;
 
-/// Tiles of one product where a gradient is added up over them.
+/// Tiles of one product where a gradient is added up over them: the fastest of 256, 512, 1024 and 2048 there.
 const GRADIENT_BAND: usize = 1024;
 
 /// Output channels whose weights' gradients are one product.
