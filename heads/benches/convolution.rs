@@ -2,18 +2,20 @@
 //!
 //! `cargo bench -p cvx-heads --bench convolution`. Prints the fastest of several runs in milliseconds.
 
+mod report;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use cvx_heads::{Activation, conv, conv_composed};
 
+use report::{is_measuring, report};
+
 fn main() {
-    // `cargo test --benches` only asks whether it runs.
-    let measures = std::env::args().any(|argument| argument == "--bench");
+    let measures = is_measuring();
     let runs = if measures { 7 } else { 1 };
-    // RPN and FPN at 512 x 512 pixels, the mask head on 100 detections, a neck of UperNet.
+    // RPN and FPN at 512 x 512 pixels, the mask head on 100 detections, the fewest channels for Winograd.
     let shapes: &[_] = if measures {
         &[[1, 256, 128, 128], [1, 256, 32, 32], [100, 256, 14, 14], [2, 64, 128, 128]]
     } else {
@@ -44,12 +46,3 @@ fn compare(name: &str, shape: [usize; 4], runs: usize) {
 }
 
 type Convolution = fn(Tensor<4>, Tensor<4>, Tensor<1>, Activation) -> Tensor<4>;
-
-fn report(what: &str, runs: usize, mut run: impl FnMut()) {
-    let time = |_| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64() * 1e3
-    };
-    println!("{what:55} {:9.2} ms", (0..runs).map(time).fold(f64::MAX, f64::min));
-}

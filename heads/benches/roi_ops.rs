@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p cvx-heads --bench roi_ops`. Prints the fastest of several runs in milliseconds.
 
+mod report;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
@@ -14,13 +15,14 @@ use cvx_heads::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use report::{is_measuring, report};
+
 /// Two images of 800 x 1333 pixels, padded to a multiple of 32.
 const PADDED: [usize; 2] = [800, 1344];
 const STRIDES: [usize; 4] = [4, 8, 16, 32];
 
 fn main() {
-    // `cargo test --benches` only asks whether it runs.
-    let runs = if std::env::args().any(|argument| argument == "--bench") { 7 } else { 1 };
+    let runs = if is_measuring() { 7 } else { 1 };
     for (rois, side) in [(1024, 7), (256, 14)] {
         align("RoIAlign", roi_align_levels, rois, side, runs);
     }
@@ -29,15 +31,6 @@ fn main() {
         suppress(count, runs);
     }
     draw_targets(runs);
-}
-
-fn report(what: &str, runs: usize, mut run: impl FnMut()) {
-    let time = |_| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64() * 1e3
-    };
-    println!("{what:55} {:9.2} ms", (0..runs).map(time).fold(f64::MAX, f64::min));
 }
 
 type AlignLevels = fn(&[Tensor<4>], &[usize], &[Roi], usize, usize) -> Tensor<4>;

@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p cvx-heads --bench upernet`. Prints the fastest of several runs in milliseconds.
 
+mod report;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
@@ -13,6 +14,8 @@ use cvx_heads::{
     pixel_loss_composed, resize_bilinear,
 };
 
+use report::{is_measuring, report};
+
 /// Side of a training crop.
 const CROP: usize = 512;
 /// Classes of ADE20K.
@@ -21,23 +24,13 @@ const CLASSES: usize = 150;
 const DIMS: [usize; 4] = [40, 80, 160, 320];
 
 fn main() {
-    // `cargo test --benches` only asks whether it runs.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !is_measuring() {
         return heads(64, 16, 1);
     }
     normalise();
     compare();
     resize();
     heads(CROP, 512, 2);
-}
-
-fn report(what: &str, runs: usize, mut run: impl FnMut()) {
-    let time = |_| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64() * 1e3
-    };
-    println!("{what:55} {:9.2} ms", (0..runs).map(time).fold(f64::MAX, f64::min));
 }
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {

@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::dispatch::vectorised;
 use rayon::prelude::*;
 
 use crate::batch_norm_op::{
     BatchNormBackwardOps, BatchNormGradients, BatchNormOps, BatchNormState, EPSILON, Moments,
 };
 use crate::conv_op::Activation;
-use crate::vectorised::vectorised;
 
 /// Sums kept side by side, so that the compiler adds vectors.
 const LANES: usize = 16;

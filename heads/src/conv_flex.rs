@@ -19,10 +19,10 @@ use std::borrow::Cow;
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::matmul::{Matrix, Write, multiply};
 use rayon::prelude::*;
 
 use crate::conv_op::{Activation, ConvBackwardOps, ConvGradients, ConvOps, ConvState};
-use crate::product::{Matrix, Product};
 use crate::winograd;
 
 /// Output pixels of one product: its factors stay in the second-level cache.
@@ -272,12 +272,14 @@ fn convolve(
                 for tap in 0..geometry.taps() {
                     let left = &matrices[(tap * to + first) * from..];
                     let right = &image[top * pitch + geometry.distance(tap)..];
-                    Product {
-                        sizes: [channels, pixels, from],
-                        left: Matrix { data: left, row: from, column: 1 },
-                        right: Matrix { data: right, row: geometry.plane(), column: 1 },
-                    }
-                    .write(scratch, pixels, tap > 0);
+                    multiply(
+                        [channels, pixels, from],
+                        scratch,
+                        pixels,
+                        Write::term(tap),
+                        Matrix::rows(left, from),
+                        Matrix::rows(right, geometry.plane()),
+                    );
                 }
                 for (channel, sums) in scratch.chunks_exact(pixels).enumerate() {
                     let bias = bias.map_or(0.0, |bias| bias[first + channel]);
@@ -311,12 +313,14 @@ fn weight_gradient(
             let channels = sums.len() / inputs;
             let images = grad.chunks_exact(outputs * plane).zip(padded.chunks_exact(inputs * plane));
             for (image, (grad, padded)) in images.enumerate() {
-                Product {
-                    sizes: [channels, inputs, pixels],
-                    left: Matrix { data: &grad[first * plane + inside..], row: plane, column: 1 },
-                    right: Matrix { data: &padded[geometry.distance(tap)..], row: 1, column: plane },
-                }
-                .write(sums, inputs, image > 0);
+                multiply(
+                    [channels, inputs, pixels],
+                    sums,
+                    inputs,
+                    Write::term(image),
+                    Matrix::rows(&grad[first * plane + inside..], plane),
+                    Matrix::columns(&padded[geometry.distance(tap)..], plane),
+                );
             }
         });
     });

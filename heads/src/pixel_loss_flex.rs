@@ -7,11 +7,12 @@
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::dispatch::vectorised;
+use cvx_backbone::ops::cpu::exponential::exponential;
 use rayon::prelude::*;
 
 use crate::axis_map::AxisMap;
 use crate::pixel_loss::{PixelLossBackwardOps, PixelLossOps, PixelTask};
-use crate::vectorised::vectorised;
 
 /// Rows of labels of one task.
 const BAND: usize = 32;
@@ -234,46 +235,10 @@ vectorised! {
     }
 }
 
-/// `exp(x)` for `x <= 0` to 1e-7, relative, and zero below the smallest normal number (Cephes, `expf`). What is not a
-/// number stays none.
-#[inline(always)]
-fn exponential(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x.mul_add(core::f32::consts::LOG2_E, ROUND);
-    let integer = shifted - ROUND;
-    let rest = integer.mul_add(-0.693_359_4, x);
-    let rest = integer.mul_add(2.121_944_4e-4, rest);
-    let mut p = 1.987_569_1e-4;
-    p = rest.mul_add(p, 1.398_199_9e-3);
-    p = rest.mul_add(p, 8.333_452e-3);
-    p = rest.mul_add(p, 4.166_579_6e-2);
-    p = rest.mul_add(p, 1.666_666_5e-1);
-    p = rest.mul_add(p, 0.5);
-    let p = p.mul_add(rest * rest, rest) + 1.0;
-    let value = p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { value }
-}
-
 fn floats(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("the loss works on contiguous f32")
 }
 
 fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exponentials_are_those_of_the_standard_library() {
-        for step in 0..8700 {
-            let x = step as f32 / -100.0;
-            assert!((f64::from(exponential(x)) / f64::from(x).exp() - 1.0).abs() < 2e-7, "{x}");
-        }
-        assert_eq!([exponential(0.0), exponential(-1e9), exponential(f32::NEG_INFINITY)], [1.0, 0.0, 0.0]);
-        assert!(exponential(f32::NAN).is_nan());
-    }
 }

@@ -13,10 +13,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::prelude::*;
 use burn::tensor::{Bytes, DType};
+use cvx_backbone::ops::cpu::dispatch::vectorised;
 use rayon::prelude::*;
 
 use crate::axis_map::AxisMap;
-use crate::vectorised::vectorised;
 
 /// Stretches or shrinks maps to `size`, height first, by bilinear interpolation without anti-aliasing.
 ///

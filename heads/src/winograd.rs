@@ -18,10 +18,10 @@
 //! Bands of tiles are cut by shapes alone and each sum adds in one order, so the result has the same bits for any
 //! number of threads.
 
+use cvx_backbone::ops::cpu::matmul::{Matrix, Write, multiply};
 use rayon::prelude::*;
 
 use crate::conv_op::Activation;
-use crate::product::{Matrix, Product};
 pub(crate) use crate::winograd_tiles::Planes;
 use crate::winograd_tiles::{Band, Border, Tiling, bands, interleave, quarters};
 pub(crate) use crate::winograd_transforms::kernels;
@@ -65,12 +65,14 @@ pub(crate) fn convolve(
             input_tiles(&quarters, [from, channel], band, tiling, inputs);
         }
         for element in 0..ELEMENTS {
-            Product {
-                sizes: [to, tiles, from],
-                left: Matrix { data: &kernels[element * to * from..], row: from, column: 1 },
-                right: Matrix { data: &inputs[element * tiles..], row: ELEMENTS * tiles, column: 1 },
-            }
-            .write(&mut products[element * tiles..], ELEMENTS * tiles, false);
+            multiply(
+                [to, tiles, from],
+                &mut products[element * tiles..],
+                ELEMENTS * tiles,
+                Write::Replace,
+                Matrix::rows(&kernels[element * to * from..], from),
+                Matrix::rows(&inputs[element * tiles..], ELEMENTS * tiles),
+            );
         }
         for (channel, products) in products.chunks_exact(ELEMENTS * tiles).enumerate() {
             let bias = bias.map_or(0.0, |bias| bias[channel]);
@@ -166,12 +168,14 @@ pub(crate) fn weight_gradient(grad: Planes<'_>, x: Planes<'_>) -> Vec<f32> {
             sums.par_chunks_mut(GRADIENT_CHANNELS * inputs).enumerate().for_each(|(block, sums)| {
                 let first = block * GRADIENT_CHANNELS;
                 let left = &slopes[first * stride + element * tiles..];
-                Product {
-                    sizes: [sums.len() / inputs, inputs, tiles],
-                    left: Matrix { data: left, row: stride, column: 1 },
-                    right: Matrix { data: &tiles_of_x[element * tiles..], row: 1, column: stride },
-                }
-                .write(sums, inputs, index > 0);
+                multiply(
+                    [sums.len() / inputs, inputs, tiles],
+                    sums,
+                    inputs,
+                    Write::term(index),
+                    Matrix::rows(left, stride),
+                    Matrix::columns(&tiles_of_x[element * tiles..], stride),
+                );
             });
         });
     }

@@ -1,10 +1,10 @@
 //! The transforms of Winograd's F(2x2, 3x3): of kernels, of inputs, of products and back.
 
+use cvx_backbone::ops::cpu::dispatch::vectorised;
 use rayon::prelude::*;
 
 use crate::conv_flex::Direction;
 use crate::conv_op::Activation;
-use crate::vectorised::vectorised;
 
 /// Elements of a transformed tile or kernel.
 pub(crate) const ELEMENTS: usize = 16;

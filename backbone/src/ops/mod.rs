@@ -5,7 +5,8 @@
 
 mod autodiff;
 pub mod composed;
-mod cpu;
+#[doc(hidden)]
+pub mod cpu;
 mod extension;
 mod flex;
 

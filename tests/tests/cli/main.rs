@@ -235,6 +235,7 @@ fn info_measures_this_machine() {
     assert_eq!(exit, Exit::Done, "{err}");
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&told["batch"], &told["height"], &told["width"]), (&json!(2), &json!(64), &json!(64)));
+    assert_eq!(told["device"], "cpu");
     for kind in ["inference", "training_step"] {
         let seconds = told[kind]["median_s"].as_f64().unwrap();
         let images_per_s = told[kind]["images_per_s"].as_f64().unwrap();

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::model::{Architecture, Detector};
 use crate::collate::locate;
+use crate::device_spec::DeviceSpec;
 use crate::recipe::{Head, Optimizer, Recipe};
 use crate::train::adamw::AdamW;
 use crate::train::clip::ParamGradients;
@@ -34,6 +35,8 @@ const WARM_UP: usize = 3;
 /// What is measured.
 pub(super) struct Bench<'a> {
     pub(super) recipe: &'a Recipe,
+    /// A choice, not `auto`.
+    pub(super) device_spec: DeviceSpec,
     pub(super) device: &'a Device,
     /// Height and width, input pixels; multiples of the recipe's padding.
     pub(super) size: [usize; 2],
@@ -48,7 +51,7 @@ impl Bench<'_> {
     pub(super) fn run(&self) -> Result<Value> {
         let [height, width] = self.size;
         Ok(json!({
-            "device": format!("{:?}", self.device),
+            "device": self.device_spec.to_string(),
             "threads": rayon::current_num_threads(),
             "batch": self.batch,
             "height": height,
@@ -80,7 +83,7 @@ impl Bench<'_> {
         let found = look(&detector);
         let mut told = self.measure(|| {
             std::hint::black_box(look(&detector));
-        });
+        })?;
         told["detections"] = found.into();
         Ok(told)
     }
@@ -102,28 +105,30 @@ impl Bench<'_> {
             let gradients = total.unwrap_or_else(|| unreachable!("there are five losses")).backward();
             let gradients = ParamGradients::collect(&before, gradients);
             detector = Some(optimizer.step(before, gradients, 0.0, 1.0));
-        });
+        })?;
         told["mask_positives"] = positives.into();
         Ok(told)
     }
 
-    fn measure(&self, mut work: impl FnMut()) -> Value {
-        let mut seconds: Vec<f64> = (0..WARM_UP + self.runs)
-            .map(|_| {
-                let begin = Instant::now();
-                work();
-                begin.elapsed().as_secs_f64()
-            })
-            .skip(WARM_UP)
-            .collect();
+    /// Each run ends when the device has done all of it.
+    fn measure(&self, mut work: impl FnMut()) -> Result<Value> {
+        let mut seconds = Vec::with_capacity(self.runs);
+        for run in 0..WARM_UP + self.runs {
+            let begin = Instant::now();
+            work();
+            self.device.sync()?;
+            if run >= WARM_UP {
+                seconds.push(begin.elapsed().as_secs_f64());
+            }
+        }
         seconds.sort_by(f64::total_cmp);
         let median = seconds[seconds.len() / 2];
-        json!({
+        Ok(json!({
             "median_s": median,
             "min_s": seconds[0],
             "max_s": seconds[seconds.len() - 1],
             "images_per_s": self.batch as f64 / median,
-        })
+        }))
     }
 
     /// Noise, as if it were normalised pixels.

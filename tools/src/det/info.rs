@@ -20,7 +20,8 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
         let (batch, runs) = (args.batch.into(), args.runs.into());
-        let bench = Bench { recipe: &recipe, device: &args.device.open()?, size, batch, runs };
+        let device_spec = args.device.resolve();
+        let bench = Bench { recipe: &recipe, device_spec, device: &device_spec.open()?, size, batch, runs };
         writeln!(streams.out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }

@@ -1,6 +1,8 @@
 //! Exact GELU, `x * Phi(x)`, and its derivative, in a form that loops over slices vectorise.
 
-use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use core::f32::consts::FRAC_1_SQRT_2;
+
+use super::exponential::exponential_of_normal;
 
 /// `erfc(t) = exp(-t^2) * u * TAIL(u)` with `u = 1 / (1 + 0.3 t)`: Chebyshev interpolation of degree 8
 /// over `0 <= t <= 7.5`, relative error 4e-8.
@@ -22,30 +24,11 @@ const LARGEST: f32 = 10.5;
 /// `1 / sqrt(2 pi)`
 const PEAK: f32 = 0.398_942_3;
 
-/// `exp(x)` for `-60 <= x <= 0` to 1e-7, relative (Cephes, `expf`).
-#[inline(always)]
-fn exponential(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x.mul_add(LOG2_E, ROUND);
-    let integer = shifted - ROUND;
-    let rest = integer.mul_add(-0.693_359_4, x);
-    let rest = integer.mul_add(2.121_944_4e-4, rest);
-    let mut p = 1.987_569_1e-4;
-    p = rest.mul_add(p, 1.398_199_9e-3);
-    p = rest.mul_add(p, 8.333_452e-3);
-    p = rest.mul_add(p, 4.166_579_6e-2);
-    p = rest.mul_add(p, 1.666_666_5e-1);
-    p = rest.mul_add(p, 0.5);
-    let p = p.mul_add(rest * rest, rest) + 1.0;
-    p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
-}
-
 /// The normal distribution function and `exp(-x^2 / 2)`.
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     let size = x.abs().min(LARGEST);
-    let bell = exponential(-0.5 * size * size);
+    let bell = exponential_of_normal(-0.5 * size * size);
     let u = 1.0 / size.mul_add(0.3 * FRAC_1_SQRT_2, 1.0);
     let mut p = TAIL[8];
     p = p.mul_add(u, TAIL[7]);

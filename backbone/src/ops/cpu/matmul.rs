@@ -4,7 +4,7 @@ use gemm::Parallelism;
 
 /// A matrix to read: element `(row, column)` is `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
+pub struct Matrix<'a> {
     data: &'a [f32],
     row_stride: usize,
     column_stride: usize,
@@ -12,12 +12,12 @@ pub(crate) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Rows of `stride` floats, one after the other. A row may be wider than the stride: rows overlap then.
-    pub(crate) fn rows(data: &'a [f32], stride: usize) -> Self {
+    pub fn rows(data: &'a [f32], stride: usize) -> Self {
         Self { data, row_stride: stride, column_stride: 1 }
     }
 
     /// The transpose of [`rows`](Self::rows).
-    pub(crate) fn columns(data: &'a [f32], stride: usize) -> Self {
+    pub fn columns(data: &'a [f32], stride: usize) -> Self {
         Self { data, row_stride: 1, column_stride: stride }
     }
 
@@ -30,17 +30,27 @@ impl<'a> Matrix<'a> {
 
 /// What a product does with what its output holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Write {
+pub enum Write {
     /// Adds to it.
     Add,
     /// Replaces it.
     Replace,
 }
 
+impl Write {
+    /// The term number `index`, from 0, of a sum of products: the first replaces, the others add.
+    pub fn term(index: usize) -> Self {
+        if index == 0 { Self::Replace } else { Self::Add }
+    }
+}
+
 /// `output[rows, columns] (+)= left[rows, depth] . right[depth, columns]`, output rows `stride` floats apart.
 ///
 /// The order of summation depends on the sizes alone.
-pub(crate) fn multiply(
+///
+/// # Panics
+/// If a matrix or the output is too short for the sizes, or rows of the output overlap.
+pub fn multiply(
     [rows, columns, depth]: [usize; 3],
     output: &mut [f32],
     stride: usize,

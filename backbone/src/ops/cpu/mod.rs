@@ -1,4 +1,6 @@
 //! Fused operations on slices, for the CPU: no tensors here.
+//!
+//! What is public serves the kernels of cvx-heads, and nobody else.
 
 pub(crate) mod block_backward;
 pub(crate) mod block_contract;
@@ -7,10 +9,11 @@ pub(crate) mod block_sums;
 pub(crate) mod buffer;
 pub(crate) mod depthwise;
 pub(crate) mod depthwise_weight;
-pub(crate) mod dispatch;
+pub mod dispatch;
+pub mod exponential;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
-pub(crate) mod matmul;
+pub mod matmul;
 pub(crate) mod norm;
 pub(crate) mod patch_conv;
 pub(crate) mod tiles;
