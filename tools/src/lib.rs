@@ -2,13 +2,16 @@
 //!
 //! This crate alone opens recipes, prints, and picks a device.
 
+pub mod bench;
 pub mod classify;
+pub mod cls;
 pub mod collate;
 pub mod det;
 pub mod device_spec;
 pub mod draw;
 pub mod exit;
 pub(crate) mod floats;
+pub(crate) mod flops;
 pub mod memory;
 pub mod pretrain;
 pub mod recipe;
