@@ -11,6 +11,7 @@ use image::RgbImage;
 use crate::boxes::BoxXyxy;
 use crate::coco_error::CocoError;
 use crate::image_file::ImageFileError;
+use crate::label_map::LabelMap;
 use crate::mask::Mask;
 
 /// One object of a sample, in input pixels.
@@ -39,6 +40,8 @@ pub struct Sample {
     pub image: RgbImage,
     /// Truth; empty where a data set is read for prediction.
     pub instances: Vec<Instance>,
+    /// The class of every pixel, in input pixels; `None` where objects are the truth, or there is none.
+    pub labels: Option<LabelMap>,
     /// How image pixels became input pixels.
     pub geometry: Geometry,
 }
