@@ -1,6 +1,7 @@
 //! cvx-data.
 
 mod boxes;
+mod class_list;
 mod coco;
 mod coco_ap;
 mod coco_ap_curve;
@@ -20,6 +21,7 @@ mod label_map;
 mod label_png;
 mod loader;
 mod mask;
+mod mean_iou;
 mod paste;
 mod polygon;
 mod resize;
@@ -33,6 +35,7 @@ mod shapes;
 mod transforms;
 
 pub use crate::boxes::BoxXyxy;
+pub use crate::class_list::{ClassList, voc_palette};
 pub use crate::coco::{Annotation, Category, Coco, CocoImage};
 pub use crate::coco_ap::{CocoEvaluator, Detection, IouType, Params};
 pub use crate::coco_ap_metrics::{ClassMetrics, CocoMetrics};
@@ -48,6 +51,7 @@ pub use crate::label_map::{LabelMap, pad_labels_into};
 pub use crate::label_png::{read_label_png, write_label_png};
 pub use crate::loader::{Epoch, Loader, MOST_WORKERS};
 pub use crate::mask::Mask;
+pub use crate::mean_iou::{ClassIou, ConfusionMatrix, Convention, SegmentationMetrics};
 pub use crate::paste::{paste, paste_probabilities};
 pub use crate::polygon::PolygonError;
 pub use crate::resize::{keep_ratio_size, resize_bilinear};
