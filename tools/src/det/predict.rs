@@ -127,6 +127,7 @@ fn read(file: &Path, index: usize, pipeline: &Pipeline) -> Result<Read> {
         file: file.to_owned(),
         image: original.clone(),
         instances: Vec::new(),
+        labels: None,
         geometry: Geometry::identity(width as usize, height as usize),
     };
     // A resize draws no random numbers.
