@@ -10,13 +10,13 @@ use super::bench::Bench;
 use super::flops::Flops;
 use super::model::Architecture;
 use crate::exit::Exit;
-use crate::recipe::{self, Head, Optimizer};
+use crate::recipe::{self, Head, Optimizer, Recipe};
 use crate::train::groups::ParamGroups;
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     if args.bench_args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
         let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(size)? };
