@@ -14,6 +14,7 @@ pub mod exit;
 pub(crate) mod floats;
 pub(crate) mod flops;
 pub(crate) mod image_files;
+pub(crate) mod initial;
 pub mod memory;
 pub mod pretrain;
 pub mod recipe;
