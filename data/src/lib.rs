@@ -30,6 +30,7 @@ mod resize_avx2;
 mod rle;
 mod sample;
 mod sampler;
+mod segmentation_check;
 mod segmentation_folder;
 mod shapes;
 mod transforms;
@@ -58,6 +59,10 @@ pub use crate::resize::{keep_ratio_size, resize_bilinear};
 pub use crate::rle::{Rle, RleError};
 pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
 pub use crate::sampler::BatchSampler;
+pub use crate::segmentation_check::{ClassCount, SegmentationReport, check_segmentation};
 pub use crate::segmentation_folder::{SegmentationFolder, SegmentationFolderError, SegmentationSource};
-pub use crate::shapes::{SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate};
+pub use crate::shapes::{
+    LABELLED_SHAPES_CLASSES, LabelledSplit, SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate,
+    generate_labelled,
+};
 pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
