@@ -226,6 +226,13 @@ impl SegmentationFolder {
         Ok(Self { pairs, encoding, class_names, purpose })
     }
 
+    /// The first `images` of them, or as many as there are.
+    #[must_use]
+    pub fn head(mut self, images: usize) -> Self {
+        self.pairs.truncate(images);
+        self
+    }
+
     /// Number of classes.
     pub fn num_classes(&self) -> usize {
         self.class_names.len()

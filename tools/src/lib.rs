@@ -11,6 +11,7 @@ pub mod det;
 pub mod device_spec;
 pub mod draw;
 pub mod exit;
+pub(crate) mod findings;
 pub(crate) mod floats;
 pub(crate) mod flops;
 pub(crate) mod image_files;

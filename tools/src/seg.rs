@@ -18,6 +18,7 @@ pub mod inference;
 mod info;
 mod initial;
 mod judge;
+mod look;
 pub mod model;
 pub mod recipe;
 mod train;

@@ -24,7 +24,9 @@ pub(super) fn initial(
     let detector = Architecture::of(recipe).init(device);
     match &recipe.model.init {
         Init::Random => Ok((detector, Vec::new())),
-        Init::Segmentor(_) => bail!("model.init.segmentor: holds no detector; possible: `detector`, `backbone`, \"random\""),
+        Init::Segmentor(_) => {
+            bail!("model.init.segmentor: holds no detector; possible: `detector`, `backbone`, \"random\"")
+        }
         Init::Detector(WeightsFile { file, strict, key }) => {
             let path = resolve_path("model.init.detector", file)?;
             match checkpoint(&path, key.as_deref())? {

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use cvx_data::{
-    BatchSampler, ClassList, Dataset, LabelEncoding, LabelledSplit, Loader, Pipeline, Sample, SegmentationFolder,
-    SegmentationSource, ShapesConfig, ZeroLabel, generate_labelled, labelled_shapes_classes, normalise_into,
-    pad_labels_into, pad_to_multiple,
+    BatchSampler, ClassList, Dataset, LABELLED_SHAPES_CLASSES, LabelEncoding, LabelledSplit, Loader,
+    Pipeline, Sample, SegmentationFolder, SegmentationSource, ShapesConfig, ZeroLabel, generate_labelled,
+    normalise_into, pad_labels_into, pad_to_multiple,
 };
 use rayon::prelude::*;
 
@@ -37,7 +37,7 @@ impl Source {
                 let [train, val] = generate_labelled(&folder, &config)?
                     .map(|LabelledSplit { images, labels }| SegmentationSource::new(images, labels));
                 let encoding = LabelEncoding::Index { zero: ZeroLabel::Class, ignored: Vec::new() };
-                let classes = ClassList::named(labelled_shapes_classes());
+                let classes = ClassList::named(LABELLED_SHAPES_CLASSES.map(String::from).into());
                 Ok(Self { train, val, encoding, classes, first_images: None })
             }
         }
@@ -58,19 +58,20 @@ impl Source {
             first_images,
         } = data;
         let path = |name: &str, text: &str| resolve_path(&format!("data.folders.{name}"), text);
-        let half = |half: &str, images: &str, labels: &str, list: &Option<String>| -> Result<SegmentationSource> {
-            let images = path(&format!("{half}_images"), images)?;
-            let labels = path(&format!("{half}_labels"), labels)?;
-            let mut source = SegmentationSource::new(images, labels);
-            source.list = list.as_ref().map(|list| path(&format!("{half}_list"), list)).transpose()?;
-            if let Some(suffixes) = image_suffixes {
-                source.image_suffixes.clone_from(suffixes);
-            }
-            if let Some(suffix) = label_suffix {
-                source.label_suffix.clone_from(suffix);
-            }
-            Ok(source)
-        };
+        let half =
+            |half: &str, images: &str, labels: &str, list: &Option<String>| -> Result<SegmentationSource> {
+                let images = path(&format!("{half}_images"), images)?;
+                let labels = path(&format!("{half}_labels"), labels)?;
+                let mut source = SegmentationSource::new(images, labels);
+                source.list = list.as_ref().map(|list| path(&format!("{half}_list"), list)).transpose()?;
+                if let Some(suffixes) = image_suffixes {
+                    source.image_suffixes.clone_from(suffixes);
+                }
+                if let Some(suffix) = label_suffix {
+                    source.label_suffix.clone_from(suffix);
+                }
+                Ok(source)
+            };
         Ok(Self {
             train: half("train", train_images, train_labels, train_list)?,
             val: half("val", val_images, val_labels, val_list)?,
@@ -167,7 +168,12 @@ pub(super) fn padded_size(samples: &[Sample], transforms: &[TransformRecipe], in
 ///
 /// # Panics
 /// Without samples, or if one has no labels.
-pub(super) fn collate(samples: &[Sample], [height, width]: [usize; 2], input: &Input, device: &Device) -> Batch {
+pub(super) fn collate(
+    samples: &[Sample],
+    [height, width]: [usize; 2],
+    input: &Input,
+    device: &Device,
+) -> Batch {
     let area = height * width;
     let mut pixels = vec![0.0; samples.len() * 3 * area];
     pixels.par_chunks_mut(3 * area).zip(samples).for_each(|(planes, sample)| {

@@ -25,9 +25,11 @@ impl Architecture {
             auxiliary,
             loss: _,
         }) = &recipe.head;
-        let auxiliary = auxiliary.as_ref().map(|recipe::Auxiliary { channels, num_convs, loss_weight: _ }| {
-            Auxiliary { channels: *channels, num_convs: *num_convs }
-        });
+        let auxiliary =
+            auxiliary.as_ref().map(|recipe::Auxiliary { channels, num_convs, loss_weight: _ }| Auxiliary {
+                channels: *channels,
+                num_convs: *num_convs,
+            });
         Self {
             model: recipe.model.clone(),
             upernet: Upernet {

@@ -53,8 +53,7 @@ pub(super) fn initial(
                         expect_recipe_of(&published, recipe, &[NUM_CLASSES])?;
                     }
                     expect_classes(&path, published.source.told.classes.as_ref(), classes)?;
-                    let (segmentor, mut remarks) =
-                        weights::load(&published, segmentor, strictness(*strict))?;
+                    let (segmentor, mut remarks) = weights::load(&published, segmentor, strictness(*strict))?;
                     remarks.extend(other_pixels(&published, &recipe.input));
                     Ok((segmentor, remarks))
                 }

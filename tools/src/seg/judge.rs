@@ -14,7 +14,8 @@ const CLASS_PREFIX: &str = "iou/";
 
 /// Refuses a name that no evaluation produces, listing those that exist.
 pub(crate) fn known_metric(key: &str, name: &str) -> Result<()> {
-    let is_known = MEANS.contains(&name) || name.strip_prefix(CLASS_PREFIX).is_some_and(|class| !class.is_empty());
+    let is_known =
+        MEANS.contains(&name) || name.strip_prefix(CLASS_PREFIX).is_some_and(|class| !class.is_empty());
     ensure!(
         is_known,
         "{key}: unknown metric `{name}`, expected one of `{}`, `{CLASS_PREFIX}<class>`",
@@ -78,6 +79,9 @@ mod tests {
     fn an_unknown_metric_is_answered_with_the_known_ones() {
         assert!(known_metric("expect", "iou/car").is_ok());
         let error = known_metric("expect", "mIoU").unwrap_err().to_string();
-        assert!(error.contains("`mIoU`") && error.contains("`miou`") && error.contains("`iou/<class>`"), "{error}");
+        assert!(
+            error.contains("`mIoU`") && error.contains("`miou`") && error.contains("`iou/<class>`"),
+            "{error}"
+        );
     }
 }
