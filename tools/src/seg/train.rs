@@ -154,7 +154,7 @@ fn summarise(
     writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
     writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
     writeln!(out, "classes     {}: {}", names.len(), abridged(&names))?;
-    writeln!(out, "parameters  {:.2} million", segmentor.num_params() as f64 / 1e6)?;
+    writeln!(out, "parameters  {:.2} million", params::count_trained(segmentor) as f64 / 1e6)?;
     writeln!(out, "device      {}", args.device.resolve())?;
     writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
     writeln!(out, "run folder  {}", recipe.run.folder.display())?;
