@@ -168,6 +168,7 @@ impl Dataset for CocoDataset {
             file,
             image,
             instances,
+            labels: None,
             geometry: Geometry::identity(width as usize, height as usize),
         })
     }

@@ -167,7 +167,7 @@ fn jpeg_reaches_its_end(bytes: &[u8]) -> bool {
 }
 
 /// The first bytes in words, for a reader who wonders what the file is.
-fn beginning(bytes: &[u8]) -> String {
+pub(crate) fn beginning(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "it is empty".into();
     }

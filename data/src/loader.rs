@@ -281,6 +281,7 @@ mod tests {
                 file: "drawn".into(),
                 image: RgbImage::from_pixel(3, 2, Rgb([index as u8 * 8, 90, 200])),
                 instances: Vec::new(),
+                labels: None,
                 geometry: Geometry::identity(3, 2),
             })
         }

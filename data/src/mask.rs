@@ -191,7 +191,7 @@ impl Mask {
 
 /// The new indices whose nearest source lies in `start..start + size`: the first of them, and the sources as offsets
 /// from `start`.
-fn nearest_sources(start: usize, size: usize, old: usize, new: usize) -> (usize, Vec<usize>) {
+pub(crate) fn nearest_sources(start: usize, size: usize, old: usize, new: usize) -> (usize, Vec<usize>) {
     if size == 0 {
         return (0, Vec::new());
     }

@@ -11,7 +11,10 @@ use image::RgbImage;
 use crate::boxes::BoxXyxy;
 use crate::coco_error::CocoError;
 use crate::image_file::ImageFileError;
+use crate::label_error::LabelError;
+use crate::label_map::LabelMap;
 use crate::mask::Mask;
+use crate::segmentation_folder::SegmentationFolderError;
 
 /// One object of a sample, in input pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub struct Sample {
     pub image: RgbImage,
     /// Truth; empty where a data set is read for prediction.
     pub instances: Vec<Instance>,
+    /// The class of every pixel, in input pixels; `None` where objects are the truth, or there is none.
+    pub labels: Option<LabelMap>,
     /// How image pixels became input pixels.
     pub geometry: Geometry,
 }
@@ -65,6 +70,12 @@ pub enum DataError {
     /// The annotation file.
     #[error(transparent)]
     Coco(#[from] CocoError),
+    /// The folders of images and label images.
+    #[error(transparent)]
+    SegmentationFolder(#[from] SegmentationFolderError),
+    /// The label image.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     /// The annotations were made for an image of another size.
     #[error(
         "{}: the image has {width} x {height} pixels, {} says {listed_width} x {listed_height} \

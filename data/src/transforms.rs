@@ -1,8 +1,9 @@
 //! What happens to a sample between the file and the network, with everything drawn from one rng.
 //!
 //! Semantics are mmdet 3's, whose published figures came from these transforms: boxes are scaled and
-//! clipped by a resize. Masks follow every transform exactly, by copying pixels. Normalisation and
-//! padding come last, where the batch is written: [`normalise_into`].
+//! clipped by a resize. Those of semantic segmentation are mmseg 1.2's. Masks and labels follow every
+//! transform exactly, by copying pixels. Normalisation and padding come last, where the batch is
+//! written: [`normalise_into`], [`pad_labels_into`](crate::label_map::pad_labels_into).
 //!
 //! Deviations: after a crop a box is the bounds of what is left of its mask, which mmdet's `RandomCrop`
 //! does only with `recompute_bbox`, and otherwise clips the box; and an image of which no object is left
@@ -11,6 +12,7 @@
 #[cfg(test)]
 mod chain_tests;
 mod crop;
+mod crop_labelled;
 mod normalise;
 mod photometric;
 mod turn;
@@ -71,6 +73,30 @@ pub enum Transform {
         height: u32,
         /// Whether a crop may hold no object.
         negative: Negative,
+    },
+    /// [`ResizeKeepRatio`](Self::ResizeKeepRatio) with both bounds multiplied by one random ratio and
+    /// rounded down (mmcv's `RandomResize` with a `ratio_range`).
+    RandomResize {
+        /// Bound of the longer side, pixels, at ratio 1.
+        long: u32,
+        /// Bound of the shorter side, pixels, at ratio 1.
+        short: u32,
+        /// Smallest ratio, inclusive.
+        min_ratio: f64,
+        /// Largest ratio, exclusive.
+        max_ratio: f64,
+    },
+    /// Cuts out `width` x `height` pixels, or what there is, where no class is nearly everything: up to
+    /// ten other places are drawn if it is (mmseg's `RandomCrop`). Smaller results are padded where the
+    /// batch is written.
+    RandomCropLabelled {
+        /// Height, pixels.
+        height: u32,
+        /// Width, pixels.
+        width: u32,
+        /// Largest share of one class, exclusive, of the pixels that are not ignored (mmseg's
+        /// `cat_max_ratio`); from 1 on, any place will do.
+        max_category_ratio: f64,
     },
     /// Mirrors left and right.
     Flip {
@@ -143,6 +169,14 @@ impl Transform {
             Self::FixedSizeCrop { width, height, negative } => {
                 crop::fixed(sample, *width, *height, *negative, rng)
             }
+            Self::RandomResize { long, short, min_ratio, max_ratio } => {
+                let ratio = rng.random::<f64>() * (max_ratio - min_ratio) + min_ratio;
+                let scaled = |side: u32| ((f64::from(side) * ratio) as u32).max(1);
+                resize(sample, scaled(*long), scaled(*short))
+            }
+            Self::RandomCropLabelled { height, width, max_category_ratio } => {
+                crop_labelled::apply(sample, *width, *height, *max_category_ratio, rng)
+            }
             Self::Flip { probability } => {
                 if happens(*probability, rng) {
                     turn::flip_horizontal(sample)
@@ -206,7 +240,7 @@ fn pick<'a, T, R: Rng + ?Sized>(choices: &'a [T], rng: &mut R) -> Option<&'a T> 
     if choices.is_empty() { None } else { choices.get(rng.random_range(0..choices.len())) }
 }
 
-/// Keep-ratio resize of image, boxes and masks.
+/// Keep-ratio resize of image, boxes, masks and labels.
 fn resize(mut sample: Sample, long: u32, short: u32) -> Sample {
     let (old_width, old_height) = sample.image.dimensions();
     let (width, height) = keep_ratio_size(old_width, old_height, long, short);
@@ -221,6 +255,7 @@ fn resize(mut sample: Sample, long: u32, short: u32) -> Sample {
         instance.bbox = instance.bbox.scale(scale_x, scale_y).clip(width as f32, height as f32);
         instance.mask = instance.mask.resize(width as usize, height as usize);
     }
+    sample.labels = sample.labels.map(|labels| labels.resize(width as usize, height as usize));
     sample.geometry = sample.geometry.resized(width as usize, height as usize);
     sample
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::buffer::zeroed;
 use cvx_backbone::ops::cpu::dispatch::vectorised;
 use rayon::prelude::*;
 
@@ -68,7 +69,7 @@ impl BatchNormOps for Flex {
         let x = floats(&x);
         let moments = moments(x, num_channels, area);
         let channels = channels(&moments, floats(&weight), floats(&bias));
-        let mut out = vec![0.0; x.len()];
+        let mut out = zeroed(x.len());
         let relu = activation == Activation::Relu;
         let planes = out.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area)).enumerate();
         planes.for_each(|(plane, (out, x))| {
@@ -121,7 +122,7 @@ impl BatchNormBackwardOps for Flex {
             }
         }
         // Statistics over several processes would add these totals up here.
-        let mut x_grad = vec![0.0; x.len()];
+        let mut x_grad = zeroed(x.len());
         let planes =
             x_grad.par_chunks_exact_mut(area).zip(x.par_chunks_exact(area).zip(grad.par_chunks_exact(area)));
         planes.enumerate().for_each(|(plane, (out, (x, grad)))| {

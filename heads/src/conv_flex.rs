@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::buffer::zeroed;
 use cvx_backbone::ops::cpu::matmul::{Matrix, Write, multiply};
 use rayon::prelude::*;
 
@@ -89,7 +90,7 @@ impl ConvOps for Flex {
         let [outputs, _, kernel, _] = shape(&weight);
         let geometry = Geometry { height, width, kernel };
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        let mut out = vec![0.0; batch * outputs * geometry.area()];
+        let mut out = zeroed(batch * outputs * geometry.area());
         if geometry.suits_winograd([inputs, outputs]) {
             let weight = winograd::kernels(floats(&weight), [outputs, inputs], Direction::Forward);
             let planes = winograd::Planes { values: floats(&x), channels: inputs, size: [height, width] };
@@ -124,7 +125,7 @@ impl ConvBackwardOps for Flex {
 
         let x_grad = wants_x.then(|| {
             let weight = by_tap(floats(&weight), [outputs, inputs], geometry, Direction::Backward);
-            let mut out = vec![0.0; batch * inputs * geometry.area()];
+            let mut out = zeroed(batch * inputs * geometry.area());
             let sizes = [outputs, inputs];
             convolve(&grad, &weight, None, Activation::Identity, sizes, geometry, &mut out);
             tensor(out, [batch, inputs, height, width].into())
@@ -155,7 +156,7 @@ fn winograd_backward(
     let planes = |values, channels| winograd::Planes { values, channels, size: [height, width] };
     let x_grad = wants_x.then(|| {
         let weight = winograd::kernels(floats(weight), [outputs, inputs], Direction::Backward);
-        let mut out = vec![0.0; batch * inputs * height * width];
+        let mut out = zeroed(batch * inputs * height * width);
         winograd::convolve(planes(&grad, outputs), &weight, None, Activation::Identity, &mut out);
         tensor(out, [batch, inputs, height, width].into())
     });
@@ -194,7 +195,7 @@ fn pad<'a>(planes: &'a [f32], geometry: Geometry, active: Option<&[f32]>) -> Cow
         return Cow::Borrowed(planes);
     }
     let (pitch, border, width) = (geometry.pitch(), geometry.border(), geometry.width);
-    let mut padded = vec![0.0; planes.len() / geometry.area() * geometry.plane()];
+    let mut padded = zeroed(planes.len() / geometry.area() * geometry.plane());
     padded.par_chunks_exact_mut(geometry.plane()).enumerate().for_each(|(plane, padded)| {
         for row in 0..geometry.height {
             let from = plane * geometry.area() + row * width;

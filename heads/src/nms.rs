@@ -8,7 +8,7 @@
 //! same: the bits that the move costs decide some suppressions and show in lowered scores. Equal
 //! scores keep their input order.
 
-use pulp::Arch;
+use cvx_backbone::ops::cpu::dispatch::vectorised;
 
 use crate::nms_soft::{Kept, SoftNms, batched_soft_nms};
 
@@ -164,7 +164,7 @@ impl Columns {
     ///
     /// Two boxes without area overlap by NaN, as in torchvision: no threshold is exceeded.
     #[inline(always)]
-    pub(crate) fn overlaps(&self, one: usize, first: usize, overlaps: &mut [f32]) {
+    fn overlaps(&self, one: usize, first: usize, overlaps: &mut [f32]) {
         let (x0, y0, x1, y1) = (self.x0[one], self.y0[one], self.x1[one], self.y1[one]);
         let area = self.area[one];
         let count = overlaps.len();
@@ -193,22 +193,31 @@ fn suppress(boxes: &[[f32; 4]], order: Vec<usize>, iou: f32) -> Vec<usize> {
     let columns = Columns::new(boxes, &order);
     let mut dropped = vec![false; order.len()];
     let mut overlaps = vec![0.0; order.len()];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for one in 0..order.len() {
-                if dropped[one] {
-                    continue;
-                }
-                let overlaps = &mut overlaps[one + 1..];
-                columns.overlaps(one, one + 1, overlaps);
-                for (dropped, &overlap) in dropped[one + 1..].iter_mut().zip(&*overlaps) {
-                    *dropped |= overlap > iou;
-                }
-            }
-        },
-    );
+    drop_overlapping(&columns, iou, &mut dropped, &mut overlaps);
     order.into_iter().zip(dropped).filter(|&(_, dropped)| !dropped).map(|(index, _)| index).collect()
+}
+
+vectorised! {
+    /// Marks every box that a better one, not dropped itself, overlaps by more than `iou`.
+    fn drop_overlapping(columns: &Columns, iou: f32, dropped: &mut [bool], overlaps: &mut [f32]) {
+        for one in 0..dropped.len() {
+            if dropped[one] {
+                continue;
+            }
+            let overlaps = &mut overlaps[one + 1..];
+            columns.overlaps(one, one + 1, overlaps);
+            for (dropped, &overlap) in dropped[one + 1..].iter_mut().zip(&*overlaps) {
+                *dropped |= overlap > iou;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Writes the overlap of box `one` with all of them.
+    pub(crate) fn overlaps_with_all(columns: &Columns, one: usize, overlaps: &mut [f32]) {
+        columns.overlaps(one, 0, overlaps);
+    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 //! Paper: Bodla et al. 2017, <https://arxiv.org/abs/1704.04503>. Semantics of mmcv (`ops/nms.py`): the best
 //! box is chosen, the scores of the others fall with their overlap, and so on with what is left.
 
-use pulp::Arch;
-
-use crate::nms::{Columns, by_class, by_falling_score, moved_apart};
+use crate::nms::{Columns, by_class, by_falling_score, moved_apart, overlaps_with_all};
 
 /// How soft-NMS lowers the score of a box that overlaps a kept one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,10 +88,7 @@ fn decay(
         }
         kept.push(Kept { index: members[best], score: scores[best] });
         let overlaps = &mut overlaps[..members.len()];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || columns.overlaps(best, 0, overlaps),
-        );
+        overlaps_with_all(&columns, best, overlaps);
         for (score, &overlap) in scores.iter_mut().zip(&*overlaps) {
             *score *= match method {
                 SoftNms::Linear if overlap >= iou => 1.0 - overlap,

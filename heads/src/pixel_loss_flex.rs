@@ -7,6 +7,7 @@
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use cvx_backbone::ops::cpu::buffer::zeroed;
 use cvx_backbone::ops::cpu::dispatch::vectorised;
 use cvx_backbone::ops::cpu::exponential::exponential;
 use rayon::prelude::*;
@@ -42,7 +43,7 @@ impl PixelLossBackwardOps for Flex {
         let [_, num_classes, height, width] = sizes;
         let logits = logits.to_contiguous();
         let shares = shares(floats(&logits), sizes, &task, true);
-        let mut gradient = vec![0.0; logits.layout().num_elements()];
+        let mut gradient = zeroed(logits.layout().num_elements());
         let num_bands = task.rows.outputs().div_ceil(BAND);
         let images = gradient
             .par_chunks_exact_mut(num_classes * height * width)

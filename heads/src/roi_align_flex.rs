@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
-use pulp::Arch;
+use cvx_backbone::ops::cpu::buffer::zeroed;
+use cvx_backbone::ops::cpu::dispatch::vectorised;
 use rayon::prelude::*;
 
 use crate::roi_align::RoiAlignOps;
@@ -47,7 +48,7 @@ impl RoiAlignOps for Flex {
         let [_, channels, _, _] = plan.shapes[0];
         let (side, cells) = (plan.side, plan.cells());
         let levels = [finest, second, third, coarsest].map(Planes::new);
-        let mut out = vec![0.0; plan.regions.len() * channels * cells];
+        let mut out = zeroed(plan.regions.len() * channels * cells);
         forward(&levels, &plan, channels, &mut out);
         tensor(out, [plan.regions.len(), channels, side, side])
     }
@@ -55,7 +56,7 @@ impl RoiAlignOps for Flex {
     fn roi_align_backward(grad: FlexTensor, plan: Arc<RoiAlignPlan>) -> Vec<FlexTensor> {
         let grad = grad.to_contiguous();
         let grad = grad.as_slice::<f32>().expect("RoIAlign works in f32");
-        let mut levels: Vec<_> = plan.shapes.iter().map(|shape| vec![0.0; shape.iter().product()]).collect();
+        let mut levels: Vec<_> = plan.shapes.iter().map(|shape| zeroed(shape.iter().product())).collect();
         backward(grad, &plan, &mut levels);
         levels.into_iter().zip(&plan.shapes).map(|(level, &shape)| tensor(level, shape)).collect()
     }
@@ -228,18 +229,19 @@ fn forward(levels: &[Planes], plan: &RoiAlignPlan, channels: usize, out: &mut [f
         let task = Task::new(plan, map, block, &regions[map]);
         desk.lend(|scratch| {
             scratch.reserve(&task, plan);
-            let touched = task.touched_rows(plan);
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    levels[task.level].copy_rows(&task, &touched, &mut scratch.slab);
-                    for (region, run) in task.regions.iter().zip(runs) {
-                        pool(plan, region, &task, scratch, run);
-                    }
-                },
-            );
+            pool_all(&levels[task.level], plan, &task, scratch, runs);
         });
     });
+}
+
+vectorised! {
+    /// Every RoI of a task, of sixteen channels each.
+    fn pool_all(planes: &Planes, plan: &RoiAlignPlan, task: &Task<'_>, scratch: &mut Scratch, runs: Vec<&mut [f32]>) {
+        planes.copy_rows(task, &task.touched_rows(plan), &mut scratch.slab);
+        for (region, run) in task.regions.iter().zip(runs) {
+            pool(plan, region, task, scratch, run);
+        }
+    }
 }
 
 /// One RoI of sixteen channels: `rows * slab * columns^T`, one row of the slab after the other.
@@ -296,19 +298,28 @@ fn backward(grad: &[f32], plan: &RoiAlignPlan, levels: &mut [Vec<f32>]) {
         let task = Task::new(plan, map, block, &regions[map]);
         desk.lend(|scratch| {
             scratch.reserve(&task, plan);
-            let touched = task.touched_rows(plan);
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    task.clear_rows(&touched, &mut scratch.slab);
-                    for &(position, region) in &maps[map] {
-                        unpool(grad, plan, (position, region), &task, scratch);
-                    }
-                    task.write_rows(&touched, &scratch.slab, planes);
-                },
-            );
+            unpool_all(grad, plan, &task, &maps[map], scratch, planes);
         });
     });
+}
+
+vectorised! {
+    /// The gradient of sixteen planes, from every RoI of a task with its position in the output.
+    fn unpool_all(
+        grad: &[f32],
+        plan: &RoiAlignPlan,
+        task: &Task<'_>,
+        regions: &[(usize, &Region)],
+        scratch: &mut Scratch,
+        planes: &mut [f32],
+    ) {
+        let touched = task.touched_rows(plan);
+        task.clear_rows(&touched, &mut scratch.slab);
+        for &(position, region) in regions {
+            unpool(grad, plan, (position, region), task, scratch);
+        }
+        task.write_rows(&touched, &scratch.slab, planes);
+    }
 }
 
 /// The transpose of [`pool`]: adds one RoI's gradient of sixteen channels to the slab.

@@ -4,6 +4,7 @@
 //! tiles in a row. Then the element `(i, j)` of all tiles lies in one run of memory, `i / 2` rows and `j / 2` columns
 //! further, and the transforms are sums of whole vectors. The column more makes tiles that nobody reads.
 
+use cvx_backbone::ops::cpu::buffer::zeroed;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -105,7 +106,7 @@ pub(crate) fn quarters(planes: Planes<'_>, border: Border) -> Vec<f32> {
     let tiling = planes.tiling();
     let (quarter, pitch, shift) = (tiling.quarter(), tiling.pitch(), usize::from(border == Border::Zeros));
     let [_, width] = planes.size;
-    let mut quarters = vec![0.0; planes.values.len() / planes.area() * 4 * quarter];
+    let mut quarters = zeroed(planes.values.len() / planes.area() * 4 * quarter);
     let pairs = quarters.par_chunks_exact_mut(4 * quarter).zip(planes.values.par_chunks_exact(planes.area()));
     pairs.for_each(|(quarters, plane)| {
         for (row, values) in plane.chunks_exact(width).enumerate() {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::recipe::{Kind as _, Recipe};
 use cvx_tools::train::step_log::{self, StepRecord};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -250,7 +251,7 @@ fn a_resolved_recipe_is_a_recipe() {
     journey.train("run", &["--set=train.epochs=1"]);
     let resolved = journey.path("run/recipe.toml");
     let text = fs::read_to_string(&resolved).unwrap();
-    let again = cvx_tools::recipe::load(&resolved, &[]).unwrap();
+    let again: Recipe = cvx_tools::recipe::load(&resolved, &[]).unwrap();
     assert_eq!(again.train.epochs, 1);
     assert_eq!(again.to_toml().unwrap(), text);
 }
@@ -265,9 +266,9 @@ fn every_recipe_of_the_house_is_complete() {
         for entry in fs::read_dir(recipes).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
-                let recipe = cvx_tools::recipe::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
+                let recipe: Recipe = cvx_tools::recipe::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
                 fs::write(&copy, recipe.to_toml().unwrap()).unwrap();
-                assert_eq!(cvx_tools::recipe::load(&copy, &[]).unwrap(), recipe);
+                assert_eq!(cvx_tools::recipe::load::<Recipe>(&copy, &[]).unwrap(), recipe);
                 count += 1;
             }
         }

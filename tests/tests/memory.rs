@@ -23,14 +23,6 @@ const CHILD_FOLDER: &str = "CVX_TEST_MEMORY_FOLDER";
 /// What the project promises for V2 atto at 256x256, batch 4.
 const PROMISED_BYTES: u64 = 2_000_000_000;
 
-/// The highest resident size of this process so far; Linux alone tells it in a file.
-fn peak_resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 /// What the project promises for loading weights, as a multiple of their size.
 const PROMISED_MULTIPLE: f64 = 1.3;
 
@@ -44,14 +36,14 @@ fn a_child_process_loads_weights_and_says_what_it_took() {
     };
     memory::keep_freed();
     let path = Path::new(&weights);
-    let before = peak_resident_bytes();
+    let before = memory::peak_resident();
     let (model, _) = Model::open(path, None, Part::Whole).unwrap();
     let Architecture::Classifier(architecture) = model.architecture else { panic!("a classifier") };
     let published = Published::open(path, None).unwrap();
     let classifier = architecture.init(&Device::flex());
     let (classifier, _) = weights::load(&published, classifier, Strictness::Complete).unwrap();
     assert!(classifier.num_params() > 0);
-    if let Some((before, after)) = before.zip(peak_resident_bytes()) {
+    if let Some((before, after)) = before.zip(memory::peak_resident()) {
         let size = path.metadata().unwrap().len();
         println!("{} MB of weights: {} MB before, {} MB at the peak", size >> 20, before >> 20, after >> 20);
         let multiple = (after - before) as f64 / size as f64;
@@ -119,7 +111,7 @@ fn a_child_process_trains_and_says_what_it_took() {
     let exit = det::run(&arguments, Streams { out: &mut out, err: &mut err });
     // A few steps do not reach the AP that the recipe promises.
     assert_eq!(exit, Exit::OutsideExpectations, "{}", String::from_utf8_lossy(&err));
-    if let Some(bytes) = peak_resident_bytes() {
+    if let Some(bytes) = memory::peak_resident() {
         fs::write(format!("{folder}/peak"), bytes.to_string()).unwrap();
     }
 }

@@ -12,7 +12,6 @@ use crate::exit::{self, Exit};
 mod args;
 mod bench;
 mod check;
-mod counting;
 mod data;
 mod eval;
 mod flops;
@@ -25,7 +24,6 @@ mod predict;
 mod results_file;
 mod score;
 mod train;
-mod verdict;
 
 pub use self::args::{
     CheckArgs, Cli, Command, EvalArgs, InfoArgs, PredictArgs, RecipeArgs, ScoreArgs, ScoreType, TrainArgs,

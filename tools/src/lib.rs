@@ -2,13 +2,18 @@
 //!
 //! This crate alone opens recipes, prints, and picks a device.
 
+pub mod bench;
 pub mod classify;
+pub mod cls;
 pub mod collate;
+pub(crate) mod counting;
 pub mod det;
 pub mod device_spec;
 pub mod draw;
 pub mod exit;
 pub(crate) mod floats;
+pub(crate) mod flops;
+pub(crate) mod image_files;
 pub mod memory;
 pub mod pretrain;
 pub mod recipe;
@@ -16,4 +21,6 @@ pub mod report;
 pub mod safetensors_file;
 pub mod seg;
 pub mod train;
+pub(crate) mod verdict;
 pub mod weights;
+pub(crate) mod wording;

@@ -1,4 +1,4 @@
-//! Memory that tensors give back is kept for the next ones.
+//! The memory of this process: what tensors give back is kept for the next ones, and how much it was at most.
 
 /// Has glibc keep the memory that is freed, instead of returning it to the system at once.
 ///
@@ -18,4 +18,13 @@ pub fn keep_freed() {
             libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         }
     }
+}
+
+/// The highest resident size of this process so far, bytes; nothing where the system does not tell it in a file, as Linux
+/// does.
+pub fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
 }

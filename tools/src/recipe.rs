@@ -22,7 +22,7 @@ mod paths;
 mod training;
 mod transform;
 
-pub use self::file::load;
+pub use self::file::{Kind, load};
 pub use self::model::{
     Backbone, BoxRegression, CustomBackbone, Head, Init, MaskRcnn, Model, Nms, Roi, Rpn, Test, Version,
     WeightsFile,

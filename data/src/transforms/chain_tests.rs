@@ -6,12 +6,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Negative, Photometric, Pipeline, Transform};
 use crate::boxes::BoxXyxy;
+use crate::label_map::LabelMap;
 use crate::mask::Mask;
 use crate::sample::{Geometry, Instance, Sample};
 
 /// An image whose red channel says which instance a pixel belongs to, 40 apart. Instances are
 /// rectangles apart from one another, so that a resize moves their bounds by less than a pixel; boxes
-/// are the bounds of the masks.
+/// are the bounds of the masks, and labels say the class of the instance, from 1.
 fn sample(width: usize, height: usize, rng: &mut ChaCha8Rng) -> Sample {
     let mut image =
         RgbImage::from_fn(width as u32, height as u32, |x, y| Rgb([0, (x * 3) as u8, (y * 5) as u8]));
@@ -39,8 +40,10 @@ fn sample(width: usize, height: usize, rng: &mut ChaCha8Rng) -> Sample {
             instances.push(Instance { class, bbox, mask, crowd: class == 3 });
         }
     }
+    let labels = image.chunks_exact(3).map(|pixel| pixel[0] / 40).collect();
+    let labels = Some(LabelMap { width, height, pixels: labels });
     let geometry = Geometry::identity(width, height);
-    Sample { image_id: 1, index: 0, file: "drawn".into(), image, instances, geometry }
+    Sample { image_id: 1, index: 0, file: "drawn".into(), image, instances, labels, geometry }
 }
 
 /// One of each, with sides that suit images of about 80 pixels.
@@ -52,6 +55,8 @@ fn all() -> Vec<Transform> {
         Transform::LargeScaleJitter { size: 90, min: 0.4, max: 2.0 },
         Transform::RandomCropAbsolute { min: 30, max: 70, negative: Negative::Allow },
         Transform::FixedSizeCrop { width: 50, height: 40, negative },
+        Transform::RandomResize { long: 110, short: 70, min_ratio: 0.5, max_ratio: 2.0 },
+        Transform::RandomCropLabelled { height: 48, width: 52, max_category_ratio: 0.75 },
         Transform::Flip { probability: 0.5 },
         Transform::FlipVertical { probability: 0.5 },
         Transform::QuarterTurn { probability: 0.5 },
@@ -67,6 +72,7 @@ fn resizes(transform: &Transform) -> bool {
         Transform::ResizeKeepRatio { .. }
             | Transform::MultiScale { .. }
             | Transform::LargeScaleJitter { .. }
+            | Transform::RandomResize { .. }
             | Transform::OneOf(_)
     )
 }
@@ -77,6 +83,7 @@ fn ends_with_a_crop(transform: &Transform) -> bool {
         transform,
         Transform::RandomCropAbsolute { .. }
             | Transform::FixedSizeCrop { .. }
+            | Transform::RandomCropLabelled { .. }
             | Transform::LargeScaleJitter { .. }
     )
 }
@@ -139,7 +146,19 @@ fn check_chain(chain: &[Transform], seed: u64) {
             let clipped = instance.bbox.clip(width as f32, height as f32);
             assert_eq!(clipped, instance.bbox, "{transform:?}");
         }
+        // Labels follow the masks whatever happens: both are copied from the same places.
+        let labels = current.labels.as_ref().unwrap();
+        assert_eq!((labels.width, labels.height, labels.pixels.len()), (frame.0, frame.1, frame.0 * frame.1));
+        for instance in &current.instances {
+            for (x, y) in (0..frame.0).flat_map(|x| (0..frame.1).map(move |y| (x, y))) {
+                let shown = instance.mask.get(x, y);
+                assert!(!shown || usize::from(labels.get(x, y)) == instance.class + 1, "{transform:?}");
+            }
+        }
         if exact_colors {
+            for (pixel, &label) in current.image.chunks_exact(3).zip(&labels.pixels) {
+                assert_eq!(pixel[0] / 40, label, "{transform:?}");
+            }
             for (x, y, pixel) in current.image.enumerate_pixels() {
                 let owner =
                     current.instances.iter().find(|instance| instance.mask.get(x as usize, y as usize));
@@ -210,7 +229,7 @@ fn case_identity(transform: Transform, times: usize) {
     let original = sample(31, 22, &mut rng);
     let pipeline = Pipeline { transforms: vec![transform; times] };
     let back = pipeline.apply(original.clone(), &mut rng);
-    assert_eq!(back.image, original.image);
+    assert_eq!((&back.image, &back.labels), (&original.image, &original.labels));
     assert_eq!(back.geometry.undo(original.instances[0].bbox), original.instances[0].bbox);
     for (a, b) in back.instances.iter().zip(&original.instances) {
         assert_eq!((a.bbox, a.mask.to_rle()), (b.bbox, b.mask.to_rle()));

@@ -55,7 +55,7 @@ fn touches(instance: &Instance, x0: usize, y0: usize, width: usize, height: usiz
 }
 
 /// Keeps the rectangle; drops objects of which no box area or no mask pixel is left.
-fn cut(mut sample: Sample, x0: usize, y0: usize, width: usize, height: usize) -> Sample {
+pub(super) fn cut(mut sample: Sample, x0: usize, y0: usize, width: usize, height: usize) -> Sample {
     let old_width = sample.geometry.input_width;
     let mut pixels = Vec::with_capacity(width * height * 3);
     for row in sample.image.as_raw().chunks_exact(old_width * 3).skip(y0).take(height) {
@@ -75,6 +75,7 @@ fn cut(mut sample: Sample, x0: usize, y0: usize, width: usize, height: usize) ->
             None => false,
         }
     });
+    sample.labels = sample.labels.map(|labels| labels.crop(x0, y0, width, height));
     sample.geometry = sample.geometry.cropped(x0, y0, width, height);
     sample
 }

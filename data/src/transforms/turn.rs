@@ -2,6 +2,7 @@
 
 use super::image_from;
 use crate::boxes::BoxXyxy;
+use crate::label_map::LabelMap;
 use crate::mask::Mask;
 use crate::sample::Sample;
 
@@ -19,6 +20,7 @@ pub(super) fn flip_horizontal(mut sample: Sample) -> Sample {
         instance.bbox = instance.bbox.flip_horizontal(width as f32);
         instance.mask = instance.mask.flip_horizontal();
     }
+    sample.labels = sample.labels.map(LabelMap::flip_horizontal);
     sample.geometry = sample.geometry.flipped_horizontally();
     sample
 }
@@ -38,6 +40,7 @@ pub(super) fn flip_vertical(mut sample: Sample) -> Sample {
             ..*mask
         };
     }
+    sample.labels = sample.labels.map(LabelMap::flip_vertical);
     sample.geometry = sample.geometry.flipped_vertically();
     sample
 }
@@ -68,6 +71,7 @@ pub(super) fn transpose(mut sample: Sample) -> Sample {
             pixels: (0..mask.width).flat_map(column).collect(),
         };
     }
+    sample.labels = sample.labels.map(|labels| labels.transpose());
     sample.geometry = sample.geometry.transposed();
     sample
 }

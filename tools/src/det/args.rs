@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 
 /// Train, evaluate and run Mask R-CNN on ConvNeXt.
@@ -135,18 +136,9 @@ pub struct InfoArgs {
     /// Input height and width for the FLOPs and for --bench, as in `800x1280`
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "800x1280", value_parser = parse_size)]
     pub size: [usize; 2],
-    /// Measure instead, at this size: seconds of inference and of a training step, as JSON
-    #[arg(long)]
-    pub bench: bool,
-    /// Images at a time, for --bench
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub batch: u16,
-    /// Steps that count, after three that do not, for --bench
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub runs: u16,
-    /// auto, cpu, cuda or cuda:INDEX, for --bench
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceSpec,
+    /// How to measure instead
+    #[command(flatten)]
+    pub bench_args: BenchArgs,
 }
 
 /// Arguments of `check`.
@@ -160,16 +152,6 @@ pub struct CheckArgs {
     pub limit: usize,
 }
 
-fn parse_size(text: &str) -> Result<[usize; 2], String> {
-    let sides = text
-        .split_once('x')
-        .and_then(|(height, width)| Some([height.parse::<usize>().ok()?, width.parse::<usize>().ok()?]));
-    match sides {
-        Some(sides) if sides.iter().all(|side| (32..=65536).contains(side)) => Ok(sides),
-        _ => Err("expected HEIGHTxWIDTH in pixels, each from 32 to 65536, as in `800x1280`".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,11 +160,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_size_is_height_then_width() {
-        assert_eq!(parse_size("800x1280"), Ok([800, 1280]));
-        assert!(parse_size("800").is_err() && parse_size("8x8").is_err());
     }
 }

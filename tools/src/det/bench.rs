@@ -5,8 +5,6 @@
 //! head looks at, on which the time depends. That number is told, because two programs can only be compared where it is
 //! the same.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use burn::prelude::*;
 use burn::tensor::TensorData;
@@ -14,11 +12,11 @@ use cvx_data::Geometry;
 use cvx_heads::{BoxCoder, ImageSize, RoiTargets, Target, TargetMask};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::model::{Architecture, Detector};
+use crate::bench::Setting;
 use crate::collate::locate;
-use crate::device_spec::DeviceSpec;
 use crate::recipe::{Head, Optimizer, Recipe};
 use crate::train::adamw::AdamW;
 use crate::train::clip::ParamGradients;
@@ -29,44 +27,25 @@ use crate::train::params;
 const DETECTIONS: usize = 100;
 /// Objects of an invented image.
 const OBJECTS: usize = 10;
-/// Steps before the first that counts: memory is laid out, and on a GPU kernels are compiled and chosen.
-const WARM_UP: usize = 3;
 
 /// What is measured.
 pub(super) struct Bench<'a> {
     pub(super) recipe: &'a Recipe,
-    /// A choice, not `auto`.
-    pub(super) device_spec: DeviceSpec,
-    pub(super) device: &'a Device,
-    /// Height and width, input pixels; multiples of the recipe's padding.
-    pub(super) size: [usize; 2],
-    /// Images at a time.
-    pub(super) batch: usize,
-    /// Steps that count.
-    pub(super) runs: usize,
+    pub(super) setting: Setting,
 }
 
 impl Bench<'_> {
     /// Medians of inference and of a training step.
     pub(super) fn run(&self) -> Result<Value> {
-        let [height, width] = self.size;
-        Ok(json!({
-            "device": self.device_spec.to_string(),
-            "threads": rayon::current_num_threads(),
-            "batch": self.batch,
-            "height": height,
-            "width": width,
-            "inference": self.inference()?,
-            "training_step": self.training_step()?,
-        }))
+        self.setting.report(|| self.inference(), || self.training_step())
     }
 
     fn inference(&self) -> Result<Value> {
         let architecture = Architecture::of(self.recipe);
-        self.device.seed(0);
-        let mut detector = architecture.init(self.device);
-        let (images, sizes) = (self.images(self.device), self.sizes());
-        let geometry = Geometry::identity(self.size[1], self.size[0]);
+        self.setting.device.seed(0);
+        let mut detector = architecture.init(&self.setting.device);
+        let (images, sizes) = (self.setting.images(&self.setting.device), self.sizes());
+        let geometry = Geometry::identity(self.setting.size[1], self.setting.size[0]);
         let look = |detector: &Detector| {
             let found = detector.detect(images.clone(), &sizes);
             let masks: usize =
@@ -81,7 +60,7 @@ impl Bench<'_> {
             detector = sharpened(detector)?;
         }
         let found = look(&detector);
-        let mut told = self.measure(|| {
+        let mut told = self.setting.measure(|| {
             std::hint::black_box(look(&detector));
         })?;
         told["detections"] = found.into();
@@ -89,16 +68,16 @@ impl Bench<'_> {
     }
 
     fn training_step(&self) -> Result<Value> {
-        let device = self.device.clone().autodiff();
+        let device = self.setting.device.clone().autodiff();
         device.seed(0);
         let mut detector = Some(Architecture::of(self.recipe).init(&device));
-        let (images, sizes, targets) = (self.images(&device), self.sizes(), self.targets());
+        let (images, sizes, targets) = (self.setting.images(&device), self.sizes(), self.targets());
         let Optimizer::Adamw(adamw) = &self.recipe.optimizer;
         let params = params::trained(detector.as_ref().unwrap_or_else(|| unreachable!("it was just made")));
         let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())?;
         let mut optimizer = AdamW::new(adamw.config(), groups);
         let positives = self.mask_positives(detector.as_ref(), &images, &targets);
-        let mut told = self.measure(|| {
+        let mut told = self.setting.measure(|| {
             let before = detector.take().unwrap_or_else(|| unreachable!("every step puts one back"));
             let losses = before.losses(images.clone(), &targets, &sizes, 0);
             let total = losses.into_iter().map(|(_, loss)| loss).reduce(|sum, loss| sum + loss);
@@ -110,56 +89,28 @@ impl Bench<'_> {
         Ok(told)
     }
 
-    /// Each run ends when the device has done all of it.
-    fn measure(&self, mut work: impl FnMut()) -> Result<Value> {
-        let mut seconds = Vec::with_capacity(self.runs);
-        for run in 0..WARM_UP + self.runs {
-            let begin = Instant::now();
-            work();
-            self.device.sync()?;
-            if run >= WARM_UP {
-                seconds.push(begin.elapsed().as_secs_f64());
-            }
-        }
-        seconds.sort_by(f64::total_cmp);
-        let median = seconds[seconds.len() / 2];
-        Ok(json!({
-            "median_s": median,
-            "min_s": seconds[0],
-            "max_s": seconds[seconds.len() - 1],
-            "images_per_s": self.batch as f64 / median,
-        }))
-    }
-
-    /// Noise, as if it were normalised pixels.
-    fn images(&self, device: &Device) -> Tensor<4> {
-        let [height, width] = self.size;
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let count = self.batch * 3 * height * width;
-        let values: Vec<f32> = (0..count).map(|_| rng.random_range(-1.7..1.7)).collect();
-        Tensor::from_data(TensorData::new(values, [self.batch, 3, height, width]), device)
-    }
-
     fn sizes(&self) -> Vec<ImageSize> {
-        let [height, width] = self.size;
-        vec![ImageSize { height, width, padded_height: height, padded_width: width }; self.batch]
+        let [height, width] = self.setting.size;
+        vec![ImageSize { height, width, padded_height: height, padded_width: width }; self.setting.batch]
     }
 
     /// Ellipses whose sides are a twentieth to two fifths of the image's.
     fn targets(&self) -> Vec<Target> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let Head::MaskRcnn(head) = &self.recipe.head;
-        (0..self.batch)
+        (0..self.setting.batch)
             .map(|_| {
                 let mut target = Target::default();
                 for _ in 0..OBJECTS {
-                    let [height, width] =
-                        self.size.map(|side| ((side as f64 * rng.random_range(0.05..0.4)) as usize).max(2));
-                    let y0 = rng.random_range(0..=self.size[0] - height);
-                    let x0 = rng.random_range(0..=self.size[1] - width);
+                    let [height, width] = self
+                        .setting
+                        .size
+                        .map(|side| ((side as f64 * rng.random_range(0.05..0.4)) as usize).max(2));
+                    let y0 = rng.random_range(0..=self.setting.size[0] - height);
+                    let x0 = rng.random_range(0..=self.setting.size[1] - width);
                     target.boxes.push([x0, y0, x0 + width, y0 + height].map(|side| side as f32));
                     target.labels.push(rng.random_range(0..head.num_classes));
-                    target.masks.push(ellipse(self.size, [y0, x0], [height, width]));
+                    target.masks.push(ellipse(self.setting.size, [y0, x0], [height, width]));
                 }
                 target
             })

@@ -12,12 +12,13 @@ use rayon::prelude::*;
 
 use super::Streams;
 use super::args::CheckArgs;
-use super::counting::Counting;
-use super::data::{self, Split, counted};
+use super::data::{self, Split};
 use super::initial::initial;
 use super::model::Architecture;
+use crate::counting::Counting;
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
+use crate::wording::{abridged, counted};
 
 /// What is wrong with a data set.
 #[derive(Default)]
@@ -30,7 +31,7 @@ struct Findings {
 
 /// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
     let mut classes = Vec::new();
@@ -62,9 +63,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             findings.errors.push(format!(
                 "{}: lists the classes {}, but {} lists {}",
                 split.annotations.display(),
-                data::abridged(val_classes),
+                abridged(val_classes),
                 train.annotations.display(),
-                data::abridged(train_classes)
+                abridged(train_classes)
             ));
         }
         num_errors += findings.errors.len();

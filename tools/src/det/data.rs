@@ -11,6 +11,7 @@ use cvx_data::{
 
 use super::model::{Architecture, Preprocessing};
 use crate::recipe::{CocoData, Data, Recipe, ShapesData, TransformRecipe, resolve_path};
+use crate::wording::{abridged, counted};
 
 /// One half of a data set: a file of annotations, and the folder of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,22 +127,6 @@ pub(super) fn no_objects(split: &Split) -> String {
         "{}: no annotation is an object to train on: all are crowd regions, or have no area",
         split.annotations.display()
     )
-}
-
-/// `1 class`, `2 classes`.
-pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// The first few names, and how many more there are.
-pub(super) fn abridged(names: &[String]) -> String {
-    /// Names that are told.
-    const TOLD: usize = 8;
-    let told = names.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(TOLD) {
-        None | Some(0) => told,
-        Some(more) => format!("{told} and {more} more"),
-    }
 }
 
 /// Batches to train on: shuffled and augmented, a part of a batch at a time where it is split.

@@ -6,21 +6,23 @@ use anyhow::{Context, Result, ensure};
 use cvx_data::{CocoDataset, Dataset};
 
 use super::args::EvalArgs;
-use super::counting::Counting;
 use super::inference::Inference;
 use super::judge::Judge;
 use super::model::{self, Architecture, Detector, Preprocessing};
-use super::{Streams, data, verdict};
+use super::{Streams, data};
 use crate::collate::results;
+use crate::counting::Counting;
 use crate::exit::Exit;
 use crate::recipe::{self, Recipe};
 use crate::report;
 use crate::train::checkpoint::Checkpoint;
+use crate::verdict;
 use crate::weights::{self, Published, Strictness, source};
+use crate::wording::abridged;
 
 /// Evaluates, prints the tables, and compares with the recipe's expectation.
 pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
     let weights = Weights::open(args, &recipe)?;
     let [_, split] = data::splits(&recipe.data)?;
@@ -55,7 +57,7 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if let Some(path) = &args.json {
         report::write_json(path, &judgement.metrics, judgement.classes_entry())?;
     }
-    verdict::of_metrics(&recipe, &judgement.metrics, streams)
+    verdict::of_metrics(&recipe.expect, &judgement.metrics, streams)
 }
 
 /// What is evaluated.
@@ -97,9 +99,9 @@ impl Weights {
             ours.is_none_or(|ours| *ours == theirs),
             "{}: was trained on the classes {}, but {} lists {}",
             path.display(),
-            data::abridged(ours.map_or(&[], Vec::as_slice)),
+            abridged(ours.map_or(&[], Vec::as_slice)),
             annotations.display(),
-            data::abridged(&theirs)
+            abridged(&theirs)
         );
         Ok(())
     }

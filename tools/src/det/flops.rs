@@ -1,10 +1,11 @@
 //! How much arithmetic a detector does, counted from its configuration.
 //!
-//! As in the papers, a multiplication with its addition counts as one, only convolutions and linear
-//! layers count, and the heads look at 1000 boxes and draw 100 masks (mmdet's `get_flops.py`).
+//! As in [`crate::flops`]; the heads look at 1000 boxes and draw 100 masks (mmdet's `get_flops.py`).
 
 use cvx_backbone::ConvNextConfig;
 use cvx_heads::{BoxRegression, MaskRcnnConfig};
+
+use crate::flops::{self, TAPS};
 
 /// Boxes the box head looks at.
 const BOXES: u64 = 1000;
@@ -14,10 +15,6 @@ const MASKS: u64 = 100;
 const BOX_CELLS: u64 = 7 * 7;
 /// Cells of a region in the mask head, before its maps are enlarged.
 const MASK_CELLS: u64 = 14 * 14;
-/// Taps of a 3x3 convolution.
-const TAPS: u64 = 9;
-/// Taps of the block's depthwise 7x7 convolution.
-const DEPTHWISE_TAPS: u64 = 49;
 /// Coordinates of a box.
 const DELTAS: u64 = 4;
 
@@ -43,11 +40,11 @@ impl Flops {
         heads: &MaskRcnnConfig,
         [height, width]: [usize; 2],
     ) -> Self {
-        let pixels = [4, 8, 16, 32].map(|stride| ((height / stride) * (width / stride)) as u64);
+        let cells = flops::cells([height, width]);
         Self {
-            backbone: count_backbone(backbone, pixels),
-            fpn: count_fpn(backbone, heads, pixels),
-            rpn: count_rpn(heads, pixels, [height / 32, width / 32]),
+            backbone: flops::backbone(backbone, cells),
+            fpn: count_fpn(backbone, heads, cells),
+            rpn: count_rpn(heads, cells, [height / 32, width / 32]),
             box_head: count_box_head(heads),
             mask_head: count_mask_head(heads),
         }
@@ -58,20 +55,6 @@ impl Flops {
         let Self { backbone, fpn, rpn, box_head, mask_head } = self;
         backbone + fpn + rpn + box_head + mask_head
     }
-}
-
-fn count_backbone(config: &ConvNextConfig, pixels: [u64; 4]) -> u64 {
-    let dims = config.dims.map(|channels| channels as u64);
-    let mut patch = 3 * 4 * 4;
-    let mut total = 0;
-    for ((depth, channels), pixels) in config.depths.iter().zip(dims).zip(pixels) {
-        // The stem, or the 2x2 convolution between two stages.
-        total += pixels * patch * channels;
-        patch = channels * 2 * 2;
-        let block = DEPTHWISE_TAPS * channels + 2 * channels * 4 * channels;
-        total += *depth as u64 * pixels * block;
-    }
-    total
 }
 
 fn count_fpn(backbone: &ConvNextConfig, heads: &MaskRcnnConfig, pixels: [u64; 4]) -> u64 {

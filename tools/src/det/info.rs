@@ -10,18 +10,16 @@ use super::bench::Bench;
 use super::flops::Flops;
 use super::model::Architecture;
 use crate::exit::Exit;
-use crate::recipe::{self, Head, Optimizer};
+use crate::recipe::{self, Head, Optimizer, Recipe};
 use crate::train::groups::ParamGroups;
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    if args.bench {
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    if args.bench_args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
-        let (batch, runs) = (args.batch.into(), args.runs.into());
-        let device_spec = args.device.resolve();
-        let bench = Bench { recipe: &recipe, device_spec, device: &device_spec.open()?, size, batch, runs };
+        let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(size)? };
         writeln!(streams.out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }

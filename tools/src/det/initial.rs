@@ -6,12 +6,12 @@ use anyhow::{Result, bail, ensure};
 use burn::prelude::*;
 use cvx_heads::depends_on_classes;
 
-use super::data;
 use super::model::{Architecture, Detector, expect_recipe, expect_recipe_of};
 use crate::recipe::{Init, Recipe, WeightsFile, resolve_path};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::params::{self, ParamInfo};
 use crate::weights::{self, Published, Strictness, source};
+use crate::wording::abridged;
 
 /// The entry of an architecture that a file to start from may differ in: layers that depend on it are drawn afresh.
 const NUM_CLASSES: &str = "head.mask-rcnn.num_classes";
@@ -90,8 +90,8 @@ fn expect_classes(path: &Path, theirs: Option<&Vec<String>>, classes: &[String])
         theirs == classes,
         "{}: was trained on the classes {}, but the data list {}",
         path.display(),
-        data::abridged(theirs),
-        data::abridged(classes)
+        abridged(theirs),
+        abridged(classes)
     );
     Ok(())
 }

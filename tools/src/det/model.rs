@@ -8,7 +8,7 @@ use cvx_backbone::ConvNext;
 use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{self, Head, Input, Recipe, checks};
+use crate::recipe::{self, Head, Input, Kind as _, Recipe, checks};
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::entries::{Difference, first_difference};
 use crate::train::params::{self, ParamInfo};

@@ -1,6 +1,6 @@
 //! `cvx-det predict`: objects in images, drawn on them and listed in COCO's results format.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::args::PredictArgs;
-use super::counting::Counting;
 use super::inference::Inference;
 use super::results_file::ResultsFile;
 use super::{Streams, data, model};
 use crate::collate::{Located, results};
+use crate::counting::Counting;
 use crate::draw::{Drawn, overlay};
 use crate::exit::{self, Exit};
-
-/// File names that are taken for images when a folder is given.
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+use crate::image_files::{FreshNames, image_files};
+use crate::wording::{abridged, counted};
 
 /// Finds objects in every image; one that cannot be read or drawn is reported, and the others go on.
 pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -45,7 +44,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         device: &device,
     };
     let pipeline = data::pipeline(&trained.preprocessing);
-    let mut overlays = OverlayNames::new(&args.out, &files);
+    let mut overlays = FreshNames::new(&args.out, &files);
     let path = args.out.join("results.json");
     let mut results_file = ResultsFile::begin(&path)?;
     let mut failed = Vec::new();
@@ -72,7 +71,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
                 "{}: {} of {} from a score of {} on -> {}",
                 file.display(),
                 drawn.len(),
-                data::counted(located.len(), "detection", "detections"),
+                counted(located.len(), "detection", "detections"),
                 args.draw_from,
                 overlay.display()
             )?,
@@ -87,14 +86,14 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // What a run found that saw nothing is no reason to lose what an earlier one found.
     if num_read > 0 {
         let entries = results_file.commit()?;
-        writeln!(streams.out, "{} -> {}", data::counted(entries, "detection", "detections"), path.display())?;
+        writeln!(streams.out, "{} -> {}", counted(entries, "detection", "detections"), path.display())?;
     }
     let names: String = failed.iter().map(|file| format!("\n{}", file.display())).collect();
     ensure!(
         failed.is_empty(),
         "{} of {} failed:{names}",
         failed.len(),
-        data::counted(files.len(), "image", "images")
+        counted(files.len(), "image", "images")
     );
     Ok(Exit::Done)
 }
@@ -104,7 +103,7 @@ fn draw(
     original: &image::RgbImage,
     drawn: &[Drawn],
     file: &Path,
-    overlays: &mut OverlayNames<'_>,
+    overlays: &mut FreshNames<'_>,
 ) -> Result<PathBuf> {
     let path = overlays.next(file)?;
     let saved = overlay(original, drawn).save(&path);
@@ -127,38 +126,12 @@ fn read(file: &Path, index: usize, pipeline: &Pipeline) -> Result<Read> {
         file: file.to_owned(),
         image: original.clone(),
         instances: Vec::new(),
+        labels: None,
         geometry: Geometry::identity(width as usize, height as usize),
     };
     // A resize draws no random numbers.
     let input = pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0));
     Ok(Read { original, input })
-}
-
-/// The images named, and those in the folders named, each once.
-fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            ensure!(path.exists(), "{}: no such image or folder", path.display());
-            files.push(path.clone());
-            continue;
-        }
-        let cannot_read = || format!("{}: a folder that cannot be read", path.display());
-        let mut found = Vec::new();
-        for entry in fs::read_dir(path).with_context(cannot_read)? {
-            let entry = entry.with_context(cannot_read)?.path();
-            let extension = entry.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-            if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-                found.push(entry);
-            }
-        }
-        ensure!(!found.is_empty(), "{}: holds no .{} file", path.display(), EXTENSIONS.join(", no ."));
-        found.sort();
-        files.extend(found);
-    }
-    let mut seen = BTreeSet::new();
-    files.retain(|file| seen.insert(file.clone()));
-    Ok(files)
 }
 
 /// Under which ids detections are filed.
@@ -180,7 +153,7 @@ impl Ids {
             let found = coco.categories.iter().find(|category| category.name == *name);
             found.map(|category| category.id).with_context(|| {
                 let listed: Vec<String> = coco.categories.iter().map(|c| c.name.clone()).collect();
-                format!("{}: lists no category `{name}`, only {}", file.display(), data::abridged(&listed))
+                format!("{}: lists no category `{name}`, only {}", file.display(), abridged(&listed))
             })
         };
         let categories = classes.iter().map(category).collect::<Result<_>>()?;
@@ -217,31 +190,4 @@ fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> 
             color_index: if classes.len() == 1 { rank } else { found.class },
         })
         .collect()
-}
-
-/// Names for overlays that neither collide nor replace an image that is read.
-struct OverlayNames<'a> {
-    folder: &'a Path,
-    taken: BTreeSet<PathBuf>,
-}
-
-impl<'a> OverlayNames<'a> {
-    fn new(folder: &'a Path, inputs: &[PathBuf]) -> Self {
-        let taken = inputs.iter().filter_map(|input| fs::canonicalize(input).ok()).collect();
-        Self { folder, taken }
-    }
-
-    fn next(&mut self, input: &Path) -> Result<PathBuf> {
-        let stem = input.file_stem().unwrap_or(input.as_os_str()).to_string_lossy().into_owned();
-        let folder = fs::canonicalize(self.folder)
-            .with_context(|| format!("{}: a folder that cannot be read", self.folder.display()))?;
-        let names = std::iter::once(format!("{stem}.png"))
-            .chain((2_usize..).map(|number| format!("{stem}-{number}.png")));
-        for name in names {
-            if self.taken.insert(folder.join(&name)) {
-                return Ok(self.folder.join(name));
-            }
-        }
-        unreachable!("there is always another number")
-    }
 }

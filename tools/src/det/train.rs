@@ -9,21 +9,23 @@ use burn::prelude::*;
 use cvx_data::{CocoDataset, Dataset, Loader};
 
 use super::args::TrainArgs;
-use super::counting::Counting;
 use super::inference::Inference;
 use super::initial::initial;
 use super::judge::{Judge, Judgement};
 use super::model::{self, Architecture, Detector, Preprocessing};
-use super::{Streams, data, verdict};
+use super::{Streams, data};
 use crate::collate::{collate, results};
+use crate::counting::Counting;
 use crate::exit::Exit;
-use crate::recipe::{self, Optimizer, Recipe};
+use crate::recipe::{self, Kind as _, Optimizer, Recipe};
 use crate::train::adamw::AdamW;
 use crate::train::groups::ParamGroups;
 use crate::train::params;
 use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start, Told};
 use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+use crate::verdict;
+use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
 const WITHOUT_EFFECT: [&str; 4] =
@@ -32,7 +34,7 @@ const WITHOUT_EFFECT: [&str; 4] =
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // What is asked for.
-    let recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the data are read, which may take minutes.
@@ -114,7 +116,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let metrics_file = trainer.run().metrics();
     let best_checkpoint = trainer.run().best_checkpoint();
     trainer.finish()?;
-    verdict::of_run(&recipe, &metrics_file, &best_checkpoint, streams)
+    verdict::of_run(&recipe.evaluate.best_by, &recipe.expect, &metrics_file, &best_checkpoint, streams)
 }
 
 /// Evaluates the model as it is, on the device without autodiff.
@@ -166,15 +168,10 @@ fn summarise(
     let instances = train_set.coco().annotations.len();
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
-    let images = |set: &CocoDataset| data::counted(set.len(), "image", "images");
-    writeln!(
-        out,
-        "train       {}, {}",
-        images(train_set),
-        data::counted(instances, "instance", "instances")
-    )?;
+    let images = |set: &CocoDataset| counted(set.len(), "image", "images");
+    writeln!(out, "train       {}, {}", images(train_set), counted(instances, "instance", "instances"))?;
     writeln!(out, "validation  {}", images(val_set))?;
-    writeln!(out, "classes     {}: {}", names.len(), data::abridged(&names))?;
+    writeln!(out, "classes     {}: {}", names.len(), abridged(&names))?;
     writeln!(out, "parameters  {:.2} million", detector.num_params() as f64 / 1e6)?;
     writeln!(out, "device      {}", args.device.resolve())?;
     writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;

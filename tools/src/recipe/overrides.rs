@@ -1,19 +1,16 @@
 //! `--set key.path=value`: one entry of a recipe, changed from the command line.
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
-
-use super::Recipe;
 
 /// Applies one `key.path=value` to `table`, a whole recipe, and returns the recipe it makes.
 ///
 /// The value is read as TOML (`4`, `0.5`, `true`, `[27, 33]`, `{ flip = { .. } }`); what is not
 /// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0.
-pub(super) fn apply(table: &mut Table, assignment: &str) -> Result<Recipe> {
+pub(super) fn apply<R: DeserializeOwned>(table: &mut Table, assignment: &str) -> Result<R> {
     set(table, assignment)?;
-    Recipe::deserialize(Value::Table(table.clone()))
-        .map_err(|error| anyhow!("{}", error.to_string().trim_end()))
+    R::deserialize(Value::Table(table.clone())).map_err(|error| anyhow!("{}", error.to_string().trim_end()))
 }
 
 fn set(table: &mut Table, assignment: &str) -> Result<()> {

@@ -1,8 +1,23 @@
 //! Float buffers: reused, aligned to cache lines, and split between tasks.
 
 use core::cell::RefCell;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+/// Zeros, written by all threads: memory that is used again has to be cleared, and one thread would keep the others waiting.
+pub fn zeroed(len: usize) -> Vec<f32> {
+    /// Floats that one task clears.
+    const CHUNK: usize = 1 << 16;
+    let mut values = Vec::with_capacity(len);
+    let room = &mut values.spare_capacity_mut()[..len];
+    room.par_chunks_mut(CHUNK).for_each(|chunk| chunk.fill(MaybeUninit::new(0.0)));
+    // SAFETY: the first `len` values were just written.
+    unsafe { values.set_len(len) };
+    values
+}
 
 /// Sixteen floats: a cache line, and the widest vector register there is.
 #[repr(C, align(64))]

@@ -6,7 +6,7 @@ pub(crate) mod block_backward;
 pub(crate) mod block_contract;
 pub(crate) mod block_forward;
 pub(crate) mod block_sums;
-pub(crate) mod buffer;
+pub mod buffer;
 pub(crate) mod depthwise;
 pub(crate) mod depthwise_weight;
 pub mod dispatch;

@@ -1,25 +1,29 @@
 //! The end of a run: its best evaluation against what the recipe promised.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::Streams;
-use crate::exit::Exit;
-use crate::recipe::Recipe;
+use crate::exit::{Exit, Streams};
+use crate::recipe::Expectation;
 use crate::report::{self, Metrics};
 use crate::train::checkpoint::Best;
 use crate::train::metrics_file::MetricsFile;
 
-/// The verdict on the best evaluation among those in `metrics_file`.
-pub(super) fn of_run(
-    recipe: &Recipe,
+/// What a recipe promises, by metric name.
+pub(crate) type Expect = Option<BTreeMap<String, Expectation>>;
+
+/// The verdict on the best evaluation, by the metric `best_by`, among those in `metrics_file`.
+pub(crate) fn of_run(
+    best_by: &str,
+    expect: &Expect,
     metrics_file: &Path,
     best_checkpoint: &Path,
     streams: &mut Streams<'_>,
 ) -> Result<Exit> {
     let file = MetricsFile::open_until(metrics_file, usize::MAX, None)?;
-    let name = &recipe.evaluate.best_by;
+    let name = best_by;
     let path = best_checkpoint.display();
     let Some(last) = file.evaluations.last() else {
         return Ok(Exit::Done);
@@ -32,7 +36,7 @@ pub(super) fn of_run(
         None => {
             writeln!(
                 streams.out,
-                "\n{name} was never defined, since no object counts for it; the last model stands for the best, after \
+                "\n{name} was never defined, since nothing counts for it; the last model stands for the best, after \
                  epoch {}: {path}",
                 last.epoch
             )?;
@@ -41,12 +45,12 @@ pub(super) fn of_run(
     };
     let metrics = judged.metrics.iter().map(|(name, value)| (name.clone(), value.unwrap_or(-1.0)));
     let metrics: Metrics = metrics.collect();
-    of_metrics(recipe, &metrics, streams)
+    of_metrics(expect, &metrics, streams)
 }
 
 /// The verdict on one evaluation.
-pub(super) fn of_metrics(recipe: &Recipe, metrics: &Metrics, streams: &mut Streams<'_>) -> Result<Exit> {
-    let Some(expect) = &recipe.expect else {
+pub(crate) fn of_metrics(expect: &Expect, metrics: &Metrics, streams: &mut Streams<'_>) -> Result<Exit> {
+    let Some(expect) = expect else {
         return Ok(Exit::Done);
     };
     let all_met = report::write_verdict(streams.out, expect, metrics)?;

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts images on standard error.
-pub(super) struct Counting {
+pub(crate) struct Counting {
     what: &'static str,
     done: usize,
     total: usize,
@@ -27,7 +27,7 @@ enum Output {
 
 impl Counting {
     /// `what` was done to an image, as in `evaluated`.
-    pub(super) fn on_stderr(what: &'static str, total: usize) -> Self {
+    pub(crate) fn on_stderr(what: &'static str, total: usize) -> Self {
         if !stderr().is_terminal() {
             return Self::new(what, total, Output::Lines);
         }
@@ -41,7 +41,7 @@ impl Counting {
     }
 
     /// Counts only: the caller asks for [`due_line`](Self::due_line).
-    pub(super) fn quiet(what: &'static str, total: usize) -> Self {
+    pub(crate) fn quiet(what: &'static str, total: usize) -> Self {
         Self::new(what, total, Output::Nowhere)
     }
 
@@ -50,7 +50,7 @@ impl Counting {
     }
 
     /// So many more images are done.
-    pub(super) fn advance(&mut self, images: usize) {
+    pub(crate) fn advance(&mut self, images: usize) {
         self.done += images;
         match &self.output {
             Output::Bar(bar) => bar.set_position(self.done as u64),
@@ -65,7 +65,7 @@ impl Counting {
     }
 
     /// A line that tells where the work stands, when the last one is long enough ago.
-    pub(super) fn due_line(&mut self) -> Option<String> {
+    pub(crate) fn due_line(&mut self) -> Option<String> {
         if self.last_line.elapsed() < LINE_INTERVAL {
             return None;
         }

@@ -1,0 +1,5 @@
+//! cvx-cls: ConvNeXt as a classifier.
+
+fn main() -> std::process::ExitCode {
+    cvx_tools::cls::main()
+}
