@@ -32,6 +32,7 @@ mod resize_bicubic;
 mod rle;
 mod sample;
 mod sampler;
+mod segmentation_check;
 mod segmentation_folder;
 mod shapes;
 mod tar_shards;
@@ -64,8 +65,12 @@ pub use crate::resize_bicubic::resize_bicubic;
 pub use crate::rle::{Rle, RleError};
 pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
 pub use crate::sampler::BatchSampler;
+pub use crate::segmentation_check::{ClassCount, SegmentationReport, check_segmentation};
 pub use crate::segmentation_folder::{SegmentationFolder, SegmentationFolderError, SegmentationSource};
-pub use crate::shapes::{SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate};
+pub use crate::shapes::{
+    LABELLED_SHAPES_CLASSES, LabelledSplit, SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate,
+    generate_labelled,
+};
 pub use crate::tar_shards::{TarShards, TarShardsError};
 pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
 pub use crate::unreadable::Unreadable;

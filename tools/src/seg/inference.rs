@@ -6,11 +6,13 @@
 
 use std::ops::Range;
 
+use anyhow::Result;
 use burn::prelude::*;
 use cvx_heads::resize_bilinear;
 use serde::{Deserialize, Serialize};
 
 use super::model::Segmentor;
+use crate::recipe::checks;
 
 /// How much of an image the network sees at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,22 @@ pub enum Window {
         /// From one window to the next, input pixels; the last one is moved back into the image.
         stride: [usize; 2],
     },
+}
+
+impl Window {
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
+    ///
+    /// # Errors
+    /// If a size or stride is out of its range; `key` is where it stands.
+    pub(crate) fn check(&self, key: &str) -> Result<()> {
+        if let Self::Sliding { size, stride } = self {
+            for axis in 0..2 {
+                checks::length(&format!("{key}.sliding.size.{axis}"), size[axis])?;
+                checks::within(&format!("{key}.sliding.stride.{axis}"), stride[axis], size[axis])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Logits of the classes for every input pixel.
