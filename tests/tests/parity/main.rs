@@ -29,7 +29,7 @@ use cvx_backbone::Layout;
 use cvx_tests::golden::{Array, Golden};
 
 /// What the modules above test.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "backbone",
     "classifier",
     "fcmae",
@@ -38,6 +38,7 @@ const KINDS: [&str; 10] = [
     "metrics",
     "ops",
     "train_cls",
+    "train_fcmae",
     "train_upernet",
     "upernet",
 ];
