@@ -65,4 +65,6 @@ pub use crate::shapes::{
     LABELLED_SHAPES_CLASSES, LabelledSplit, SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate,
     generate_labelled,
 };
-pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
+pub use crate::transforms::{
+    Negative, Photometric, Photometric8Bit, Pipeline, Transform, normalise_into, pad_to_multiple,
+};
