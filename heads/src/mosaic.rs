@@ -177,6 +177,17 @@ impl Mosaic {
 }
 
 impl Tile {
+    /// How many planes it has.
+    pub(crate) fn num_classes(&self) -> usize {
+        match &self.logits {
+            Logits::Host(planes) => planes.len() / (self.row_map.inputs() * self.column_map.inputs()),
+            Logits::Device(logits) => {
+                let [_, num_classes, _, _] = logits.dims();
+                num_classes
+            }
+        }
+    }
+
     fn new(logits: Tensor<4>, rows: &Range<usize>, columns: &Range<usize>) -> Self {
         let [batch, _, height, width] = logits.dims();
         assert_eq!(batch, 1, "one window at a time");
@@ -197,18 +208,11 @@ impl Tile {
 /// # Panics
 /// If there is no view, if one was not [advanced](Mosaic::advance) to these rows, or if there are more than 256
 /// classes.
-pub fn classify_rows(
-    mosaics: &[Mosaic],
-    size: [usize; 2],
-    rows: Range<usize>,
-    num_classes: usize,
-    wanted: Wanted,
-) -> Vec<Band> {
+pub fn classify_rows(mosaics: &[Mosaic], size: [usize; 2], rows: Range<usize>, wanted: Wanted) -> Vec<Band> {
     assert!(!mosaics.is_empty(), "an image that nobody looks at");
-    assert!((1..=256).contains(&num_classes), "{num_classes} classes in a byte");
     let mut tiles = mosaics.iter().flat_map(Mosaic::tiles);
     if tiles.all(|tile| matches!(tile.logits, Logits::Host(_))) {
-        mosaic_flex::classify_rows(mosaics, size, rows, num_classes, wanted)
+        mosaic_flex::classify_rows(mosaics, size, rows, wanted)
     } else {
         vec![mosaic_composed::classify_rows(mosaics, size, rows, wanted)]
     }

@@ -78,9 +78,8 @@ fn tile_logits(tile: &Tile, rows: Range<usize>) -> Tensor<4> {
     let logits = match logits {
         Logits::Device(logits) => logits.clone(),
         Logits::Host(planes) => {
-            let [height, width] = [row_map.inputs(), column_map.inputs()];
-            let num_classes = planes.len() / (height * width);
-            let data = TensorData::new(planes.clone(), [1, num_classes, height, width]);
+            let size = [1, tile.num_classes(), row_map.inputs(), column_map.inputs()];
+            let data = TensorData::new(planes.clone(), size);
             Tensor::from_data(data, &device)
         }
     };

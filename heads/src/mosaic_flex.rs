@@ -27,9 +27,12 @@ pub(crate) fn classify_rows(
     mosaics: &[Mosaic],
     size: [usize; 2],
     rows: Range<usize>,
-    num_classes: usize,
     wanted: Wanted,
 ) -> Vec<Band> {
+    let Some(num_classes) = mosaics[0].tiles().next().map(Tile::num_classes) else {
+        panic!("no window was looked through");
+    };
+    assert!(num_classes <= 256, "{num_classes} classes in a byte");
     let views: Vec<View<'_>> = mosaics.iter().map(|mosaic| View::new(mosaic, size)).collect();
     let keeps_all = views.len() > 1 || wanted == Wanted::Probabilities;
     let width = size[1];

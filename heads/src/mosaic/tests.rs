@@ -88,8 +88,8 @@ fn case(views: &[View], size: [usize; 2], step: usize) {
             view.advance(mosaic, size, &rows, &mut looks);
         }
         let composed = mosaic_composed::classify_rows(&mosaics, size, rows.clone(), Wanted::Probabilities);
-        let plain = classify_rows(&mosaics, size, rows.clone(), CLASSES, Wanted::Classes);
-        let all = classify_rows(&mosaics, size, rows.clone(), CLASSES, Wanted::Probabilities);
+        let plain = classify_rows(&mosaics, size, rows.clone(), Wanted::Classes);
+        let all = classify_rows(&mosaics, size, rows.clone(), Wanted::Probabilities);
         for bands in [&plain, &all, &vec![composed]] {
             assert_eq!(bands.iter().map(|band| band.rows.len()).sum::<usize>(), rows.len());
             for Band { rows, classes, probabilities } in bands {
@@ -155,7 +155,7 @@ fn the_first_of_equal_classes_is_taken() {
     let view = View::new(&[0..8], &[0..8], [8, 8], Mirroring::None);
     let mut mosaic = view.mosaic();
     mosaic.advance([8, 8], &(0..8), &mut |_, _| Tensor::ones([1, CLASSES, 2, 2], &Device::flex()));
-    let bands = classify_rows(&[mosaic], [8, 8], 0..8, CLASSES, Wanted::Probabilities);
+    let bands = classify_rows(&[mosaic], [8, 8], 0..8, Wanted::Probabilities);
     assert!(bands.iter().all(|band| band.classes.iter().all(|&class| class == 0)));
     assert!(bands.iter().all(|band| band.probabilities.iter().all(|&share| share == 1.0 / CLASSES as f32)));
 }

@@ -97,13 +97,7 @@ impl Preprocessing {
         checks::check_normalisation(&input.mean, &input.std)?;
         checks::length("input.pad_multiple", input.pad_multiple)?;
         checks::check_sides("", *short_side, *long_side)?;
-        if let Window::Sliding { size, stride } = window {
-            for axis in 0..2 {
-                checks::length("window.sliding.size", size[axis])?;
-                checks::within("window.sliding.stride", stride[axis], size[axis])?;
-            }
-        }
-        Ok(())
+        window.check("window.sliding.")
     }
 }
 
