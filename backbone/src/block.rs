@@ -9,6 +9,8 @@
 //! 2023, <https://arxiv.org/abs/2301.00808>. The GELU is exact (erf), the first product widens four
 //! times. Fields carry the names of the official checkpoints.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::module::{Initializer, Param};
 use burn::nn::Linear;
@@ -19,6 +21,7 @@ use crate::channel_norm::ChannelNorm;
 use crate::drop_path;
 use crate::grn::Grn;
 use crate::initializer;
+use crate::mask::Mask;
 use crate::ops::{self, BlockWeights, Mixing};
 
 /// Side of the depthwise kernel.
@@ -86,6 +89,26 @@ impl Block {
         let [batch, _, _, _] = x_nhwc.dims();
         let scale = drop_path::branch_scale(self.drop_path_rate, batch, &x_nhwc.device());
         ops::block(x_nhwc, self.weights(), scale)
+    }
+
+    /// As [`forward`](Self::forward), of visible positions alone.
+    ///
+    /// # Shapes
+    /// - `x_patches`, output: `[batch * visible, side, side, channels]`, as [`Mask::visible_of`] cuts them
+    pub(crate) fn forward_visible(&self, x_patches: Tensor<4>, mask: &Arc<Mask>) -> Tensor<4> {
+        let scale = drop_path::branch_scale(self.drop_path_rate, mask.batch(), &x_patches.device());
+        ops::block_of_visible(x_patches, mask, self.weights(), scale)
+    }
+
+    /// As [`forward`](Self::forward), with hidden positions set to zero wherever they could be seen.
+    ///
+    /// # Shapes
+    /// - `x_nhwc`, output: `[batch, height, width, channels]`
+    /// - `keep`: `[batch, height, width, 1]`, one where a position is visible and zero where not
+    pub(crate) fn forward_masked(&self, x_nhwc: Tensor<4>, keep: Tensor<4>) -> Tensor<4> {
+        let [batch, _, _, _] = x_nhwc.dims();
+        let scale = drop_path::branch_scale(self.drop_path_rate, batch, &x_nhwc.device());
+        ops::composed::masked_block(x_nhwc, keep, self.weights(), scale)
     }
 
     fn weights(&self) -> BlockWeights {

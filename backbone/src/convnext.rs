@@ -32,7 +32,7 @@ const LAYER_SCALE_INIT: f64 = 1e-6;
 const STEM: usize = 4;
 
 /// Channels of an image.
-const IMAGE_CHANNELS: usize = 3;
+pub(crate) const IMAGE_CHANNELS: usize = 3;
 
 /// What a [`ConvNext`] is made of.
 #[derive(Config, Debug)]
@@ -160,13 +160,10 @@ impl ConvNext {
     /// If the images have not three channels.
     pub fn forward(&self, images: Tensor<4>) -> FeatureMaps {
         assert_shape!(images, [_, IMAGE_CHANNELS, _, _]);
-        let ((stem_conv, stem_norm), second, third, fourth) = &self.downsample_layers;
-
-        let patches = patch_conv(images.permute([0, 2, 3, 1]), stem_conv);
-        let c2_nhwc = self.stage(0, stem_norm.forward(patches));
-        let c3_nhwc = self.stage(1, downsample(c2_nhwc.clone(), second));
-        let c4_nhwc = self.stage(2, downsample(c3_nhwc.clone(), third));
-        let c5_nhwc = self.stage(3, downsample(c4_nhwc.clone(), fourth));
+        let c2_nhwc = self.stage(0, images.permute([0, 2, 3, 1]));
+        let c3_nhwc = self.stage(1, c2_nhwc.clone());
+        let c4_nhwc = self.stage(2, c3_nhwc.clone());
+        let c5_nhwc = self.stage(3, c4_nhwc.clone());
 
         FeatureMaps {
             c2: output(c2_nhwc, &self.norm0),
@@ -189,7 +186,22 @@ impl ConvNext {
 
     fn stage(&self, index: usize, x_nhwc: Tensor<4>) -> Tensor<4> {
         let blocks = self.stages[index].iter();
-        blocks.fold(x_nhwc, |x_nhwc, block| block.forward(x_nhwc))
+        blocks.fold(self.reduce(index, x_nhwc), |x_nhwc, block| block.forward(x_nhwc))
+    }
+
+    /// What stands before the blocks of a stage: the stem, or the reduction from the stage before.
+    ///
+    /// # Shapes
+    /// - `x_nhwc`: `[batch, height, width, channels]` of the images, or of the stage before
+    /// - output: `[batch, floor(height / side), floor(width / side), dims[stage]]`, `side` 4 for the stem and else 2
+    pub(crate) fn reduce(&self, stage: usize, x_nhwc: Tensor<4>) -> Tensor<4> {
+        let ((stem_conv, stem_norm), second, third, fourth) = &self.downsample_layers;
+        match stage {
+            0 => stem_norm.forward(patch_conv(x_nhwc, stem_conv)),
+            1 => downsample(x_nhwc, second),
+            2 => downsample(x_nhwc, third),
+            _ => downsample(x_nhwc, fourth),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use burn::nn::{Linear, PaddingConfig2d};
 use burn::prelude::*;
 
 /// Standard deviation of every convolution and linear weight.
-const STANDARD_DEVIATION: f64 = 0.02;
+pub(crate) const STANDARD_DEVIATION: f64 = 0.02;
 
 fn weight<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
     let normal = Initializer::Normal { mean: 0.0, std: STANDARD_DEVIATION };

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufWriter, Cursor, ErrorKind};
+use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -97,6 +97,10 @@ impl LabelPng {
         let size = reader.output_buffer_size().ok_or_else(|| error(png::DecodingError::LimitsExceeded))?;
         let mut samples = vec![0; size];
         let frame = reader.next_frame(&mut samples).map_err(error)?;
+        if (frame.width, frame.height) != (width, height) {
+            let found = "an animation whose first frame is smaller than itself";
+            return Err(LabelError::Kind { path: path.into(), found });
+        }
         let palette = reader.info().palette.as_ref().map(|bytes| {
             bytes.chunks_exact(3).map(|color| [color[0], color[1], color[2]]).collect::<Vec<_>>()
         });
@@ -193,6 +197,21 @@ pub(crate) fn no_palette(path: &Path, pixels: &[u8]) -> LabelError {
 /// # Panics
 /// When the map does not hold `width` x `height` pixels.
 pub fn write_label_png(path: &Path, labels: &LabelMap, palette: &[[u8; 3]]) -> Result<(), LabelError> {
+    let bytes = encode_label_png(path, labels, palette)?;
+    let temporary = temporary_name(path);
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|cause| {
+        // The reason of the failure is what matters; where this fails too, the file has a telling name.
+        let _ = fs::remove_file(&temporary);
+        LabelError::Write { path: path.into(), cause }
+    })
+}
+
+/// The content of such a file; `path` only names it in errors.
+pub(crate) fn encode_label_png(
+    path: &Path,
+    labels: &LabelMap,
+    palette: &[[u8; 3]],
+) -> Result<Vec<u8>, LabelError> {
     assert_eq!(labels.pixels.len(), labels.width * labels.height, "a class for every pixel");
     /// The label 255 of PASCAL VOC.
     const IGNORED_COLOR: [u8; 3] = [224, 224, 192];
@@ -202,28 +221,18 @@ pub fn write_label_png(path: &Path, labels: &LabelMap, palette: &[[u8; 3]]) -> R
     }
     colors[usize::from(LabelMap::IGNORED)] = IGNORED_COLOR;
 
-    let write_error = |cause| LabelError::Write { path: path.into(), cause };
-    let temporary = temporary_name(path);
-    let write = || {
-        let file = File::create_new(&temporary).map_err(write_error)?;
-        let mut encoder = png::Encoder::new(BufWriter::new(file), labels.width as u32, labels.height as u32);
-        encoder.set_color(ColorType::Indexed);
-        encoder.set_depth(BitDepth::Eight);
-        encoder.set_palette(colors.as_flattened());
-        let encode = |mut encoder: png::Writer<_>| {
-            encoder.write_image_data(&labels.pixels)?;
-            encoder.finish()
-        };
-        encoder.write_header().and_then(encode).map_err(|error| match error {
-            png::EncodingError::IoError(cause) => write_error(cause),
-            reason => LabelError::Encode { path: path.into(), reason },
-        })?;
-        fs::rename(&temporary, path).map_err(write_error)
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, labels.width as u32, labels.height as u32);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_palette(colors.as_flattened());
+    let encode = |mut encoder: png::Writer<_>| {
+        encoder.write_image_data(&labels.pixels)?;
+        encoder.finish()
     };
-    write().inspect_err(|_| {
-        // The reason of the failure is what matters; where this fails too, the file has a telling name.
-        let _ = fs::remove_file(&temporary);
-    })
+    let encoded = encoder.write_header().and_then(encode);
+    encoded.map_err(|reason| LabelError::Encode { path: path.into(), reason })?;
+    Ok(bytes)
 }
 
 /// A name beside `path` that no other process or thread writes to.

@@ -7,14 +7,20 @@ mod coco_ap;
 mod coco_ap_curve;
 mod coco_ap_match;
 mod coco_ap_metrics;
+mod coco_cells;
 mod coco_check;
 mod coco_dataset;
 mod coco_entries;
 mod coco_error;
 mod coco_json;
+mod coco_number;
+mod coco_overlap;
+mod coco_pixels;
 mod coco_results;
 mod coco_segmentation;
+mod coco_text;
 mod image_file;
+mod image_folder;
 mod label_encoding;
 mod label_error;
 mod label_map;
@@ -27,12 +33,16 @@ mod polygon;
 mod resize;
 #[cfg(target_arch = "x86_64")]
 mod resize_avx2;
+mod resize_bicubic;
 mod rle;
 mod sample;
 mod sampler;
+mod segmentation_check;
 mod segmentation_folder;
 mod shapes;
+mod tar_shards;
 mod transforms;
+mod unreadable;
 
 pub use crate::boxes::BoxXyxy;
 pub use crate::class_list::{ClassList, voc_palette};
@@ -45,6 +55,7 @@ pub use crate::coco_error::{CocoError, SegmentationError};
 pub use crate::coco_results::CocoResults;
 pub use crate::coco_segmentation::Segmentation;
 pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image};
+pub use crate::image_folder::{ImageFolder, ImageFolderError};
 pub use crate::label_encoding::{LabelEncoding, LabelEncodingError, ZeroLabel};
 pub use crate::label_error::LabelError;
 pub use crate::label_map::{LabelMap, pad_labels_into};
@@ -55,9 +66,16 @@ pub use crate::mean_iou::{ClassIou, ConfusionMatrix, Convention, SegmentationMet
 pub use crate::paste::{paste, paste_probabilities};
 pub use crate::polygon::PolygonError;
 pub use crate::resize::{keep_ratio_size, resize_bilinear};
+pub use crate::resize_bicubic::resize_bicubic;
 pub use crate::rle::{Rle, RleError};
 pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
 pub use crate::sampler::BatchSampler;
+pub use crate::segmentation_check::{ClassCount, SegmentationReport, check_segmentation};
 pub use crate::segmentation_folder::{SegmentationFolder, SegmentationFolderError, SegmentationSource};
-pub use crate::shapes::{SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate};
+pub use crate::shapes::{
+    LABELLED_SHAPES_CLASSES, LabelledSplit, SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate,
+    generate_labelled,
+};
+pub use crate::tar_shards::{TarShards, TarShardsError};
 pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
+pub use crate::unreadable::Unreadable;

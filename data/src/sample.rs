@@ -11,10 +11,12 @@ use image::RgbImage;
 use crate::boxes::BoxXyxy;
 use crate::coco_error::CocoError;
 use crate::image_file::ImageFileError;
+use crate::image_folder::ImageFolderError;
 use crate::label_error::LabelError;
 use crate::label_map::LabelMap;
 use crate::mask::Mask;
 use crate::segmentation_folder::SegmentationFolderError;
+use crate::tar_shards::TarShardsError;
 
 /// One object of a sample, in input pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +78,22 @@ pub enum DataError {
     /// The label image.
     #[error(transparent)]
     Labels(#[from] LabelError),
+    /// A folder of images.
+    #[error(transparent)]
+    ImageFolder(#[from] ImageFolderError),
+    /// A tar file of images.
+    #[error(transparent)]
+    TarShards(#[from] TarShardsError),
+    /// More images cannot be read than may be.
+    #[error("{unreadable} images cannot be read, at most {limit} may be left out; the last: {last}")]
+    TooManyUnreadable {
+        /// Images that cannot be read, so far.
+        unreadable: usize,
+        /// How many may be left out.
+        limit: usize,
+        /// What is wrong with the last.
+        last: Box<DataError>,
+    },
     /// The annotations were made for an image of another size.
     #[error(
         "{}: the image has {width} x {height} pixels, {} says {listed_width} x {listed_height} \

@@ -220,34 +220,17 @@ impl SegmentationFolder {
                 pairs,
             });
         }
-        let dataset = Self { pairs, encoding, class_names, purpose };
-        if dataset.looks_binary() {
-            return Err(SegmentationFolderError::Binary { labels: labels(), masks: dataset.pairs.len() });
+        if looks_binary(&pairs, &encoding, class_names.len()) {
+            return Err(SegmentationFolderError::Binary { labels: labels(), masks: pairs.len() });
         }
-        Ok(dataset)
+        Ok(Self { pairs, encoding, class_names, purpose })
     }
 
-    /// Whether every label image holds nothing but 0 and 255, both somewhere, though 255 is no class. Stops
-    /// at the first that holds anything else, or cannot be read, which is usually the first of all.
-    fn looks_binary(&self) -> bool {
-        let expects_255 = match &self.encoding {
-            LabelEncoding::Index { ignored, .. } => ignored.contains(&LabelMap::IGNORED),
-            LabelEncoding::Values { .. } | LabelEncoding::Palette { .. } => true,
-        };
-        if expects_255 || self.class_names.len() < 2 {
-            return false;
-        }
-        let mut seen = [false; 256];
-        let all_binary = self.pairs.iter().all(|pair| match LabelPng::read(&pair.label) {
-            Ok(LabelPng::Indices(map, _)) => {
-                let histogram = map.histogram();
-                seen[0] |= histogram[0] > 0;
-                seen[255] |= histogram[255] > 0;
-                histogram[1..255].iter().all(|&count| count == 0)
-            }
-            _ => false,
-        });
-        all_binary && seen[0] && seen[255]
+    /// The first `images` of them, or as many as there are.
+    #[must_use]
+    pub fn head(mut self, images: usize) -> Self {
+        self.pairs.truncate(images);
+        self
     }
 
     /// Number of classes.
@@ -332,4 +315,27 @@ pub(crate) fn wrong_size(
 ) -> LabelError {
     let (path, image) = (pair.label.clone(), pair.image.clone());
     LabelError::Size { path, image, label_width, label_height, width, height }
+}
+
+/// Whether every label image holds nothing but 0 and 255, both somewhere, though 255 is no class. Stops at
+/// the first that holds anything else, or cannot be read, which is usually the first of all.
+pub(crate) fn looks_binary(pairs: &[Pair], encoding: &LabelEncoding, num_classes: usize) -> bool {
+    let expects_255 = match encoding {
+        LabelEncoding::Index { ignored, .. } => ignored.contains(&LabelMap::IGNORED),
+        LabelEncoding::Values { .. } | LabelEncoding::Palette { .. } => true,
+    };
+    if expects_255 || num_classes < 2 {
+        return false;
+    }
+    let mut seen = [false; 256];
+    let all_binary = pairs.iter().all(|pair| match LabelPng::read(&pair.label) {
+        Ok(LabelPng::Indices(map, _)) => {
+            let histogram = map.histogram();
+            seen[0] |= histogram[0] > 0;
+            seen[255] |= histogram[255] > 0;
+            histogram[1..255].iter().all(|&count| count == 0)
+        }
+        _ => false,
+    });
+    all_binary && seen[0] && seen[255]
 }

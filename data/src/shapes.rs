@@ -1,5 +1,5 @@
 //! A generated data set: textured discs, squares, triangles and stars that overlap and hide one
-//! another, with exact masks, written as COCO json and PNG files.
+//! another, with exact masks, written as COCO json and PNG files, or with a class for every pixel.
 //!
 //! It needs no download, a small detector learns it from random weights in minutes, and it passes
 //! through the same readers, transforms and evaluators as COCO. Objects span COCO's small, medium
@@ -7,6 +7,8 @@
 //! region, and an image is empty. Everything follows from the seed.
 
 mod folder;
+mod labelled;
+mod layout;
 mod outline;
 mod paint;
 mod scene;
@@ -14,23 +16,25 @@ mod scene;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::folder::{Partial, image_name};
+use self::folder::Partial;
+use self::layout::{Layout, image_name};
 use self::scene::Scene;
+use crate::label_error::LabelError;
+
+pub use self::labelled::{LABELLED_SHAPES_CLASSES, LabelledSplit, generate_labelled};
 
 /// Class names in the order of their category ids, which begin at 1.
 pub const SHAPES_CLASSES: [&str; 4] = ["disc", "square", "triangle", "star"];
 
 /// Changes whenever the same configuration draws other images.
 const GENERATOR_VERSION: u32 = 1;
-
-/// Names of the halves.
-const SPLITS: [&str; 2] = ["train", "val"];
 
 /// What is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +125,9 @@ pub enum ShapesError {
         /// What the encoder says.
         cause: image::ImageError,
     },
+    /// A label image could not be written.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
 }
 
 /// Makes sure that `folder` holds the data set of `config`, and returns its train and val halves.
@@ -132,49 +139,55 @@ pub enum ShapesError {
 /// # Errors
 /// When the folder holds anything else, or a file cannot be written.
 pub fn generate(folder: &Path, config: &ShapesConfig) -> Result<[ShapesSplit; 2], ShapesError> {
-    if !(64..=2048).contains(&config.size) {
-        return Err(ShapesError::Size { size: config.size });
-    }
-    if !folder::is_complete(folder, config)? {
-        let partial = Partial::begin(folder, config)?;
-        for (number, (name, count)) in SPLITS.into_iter().zip([config.train, config.val]).enumerate() {
-            write_split(&partial.folder, name, number as u64, count, config)?;
-        }
-        partial.finish()?;
-    }
+    fill(folder, config, Layout::Coco, |folder, half, count| write_split(folder, half, count, config))?;
     Ok(SPLITS.map(|name| ShapesSplit {
         annotations: folder.join(format!("{name}.json")),
         images: folder.join(name),
     }))
 }
 
-/// Draws and writes the images of one half, and its json.
-fn write_split(
+/// Names of the halves in COCO's layout.
+const SPLITS: [&str; 2] = ["train", "val"];
+
+/// Makes sure that `folder` holds a data set in this layout, both halves of which `write` writes: into a
+/// folder, half 0 or 1, of so many images.
+fn fill(
     folder: &Path,
-    name: &str,
-    number: u64,
-    count: usize,
     config: &ShapesConfig,
+    layout: Layout,
+    write: impl Fn(&Path, usize, usize) -> Result<(), ShapesError>,
 ) -> Result<(), ShapesError> {
+    if !(64..=2048).contains(&config.size) {
+        return Err(ShapesError::Size { size: config.size });
+    }
+    if folder::is_complete(folder, config, layout)? {
+        return Ok(());
+    }
+    let partial = Partial::begin(folder, config, layout)?;
+    for (half, count) in [config.train, config.val].into_iter().enumerate() {
+        write(&partial.folder, half, count)?;
+    }
+    partial.finish()
+}
+
+/// Draws and writes the images of one half, and its json.
+fn write_split(folder: &Path, half: usize, count: usize, config: &ShapesConfig) -> Result<(), ShapesError> {
+    let name = SPLITS[half];
     let images = folder.join(name);
     std::fs::create_dir_all(&images).map_err(write_error(&images))?;
     let drawn: Vec<(Value, Vec<Value>)> = (0..count)
         .into_par_iter()
         .map(|index| {
-            let scene = Scene::draw(&mut image_rng(config.seed, number, index), config.size);
+            let scene = Scene::draw(&mut image_rng(config.seed, half as u64, index), config.size);
             let file_name = image_name(index);
-            let path = images.join(&file_name);
-            scene
-                .paint()
-                .save_with_format(&path, image::ImageFormat::Png)
-                .map_err(|cause| ShapesError::Image { path, cause })?;
+            save(&scene.paint(), images.join(&file_name))?;
             let id = index as u64 + 1;
             let image = json!({
                 "id": id, "file_name": file_name, "width": scene.width, "height": scene.height
             });
             Ok((image, scene.annotations(id)))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, ShapesError>>()?;
 
     let (listed, annotations): (Vec<Value>, Vec<Vec<Value>>) = drawn.into_iter().unzip();
     let mut annotations = annotations.concat();
@@ -202,6 +215,11 @@ fn image_rng(seed: u64, split: u64, index: usize) -> ChaCha8Rng {
         part.copy_from_slice(&number.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+fn save(image: &RgbImage, path: PathBuf) -> Result<(), ShapesError> {
+    let saved = image.save_with_format(&path, image::ImageFormat::Png);
+    saved.map_err(|cause| ShapesError::Image { path, cause })
 }
 
 fn write_json(path: &Path, content: &impl Serialize) -> Result<(), ShapesError> {

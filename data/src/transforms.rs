@@ -15,6 +15,7 @@ mod crop;
 mod crop_labelled;
 mod normalise;
 mod photometric;
+mod resized_crop;
 mod turn;
 
 use image::RgbImage;
@@ -98,6 +99,29 @@ pub enum Transform {
         /// `cat_max_ratio`); from 1 on, any place will do.
         max_category_ratio: f64,
     },
+    /// Cuts out a rectangle of random area and ratio and resizes it, bicubic, to a square
+    /// (torchvision's `RandomResizedCrop`).
+    RandomResizedCrop {
+        /// Side of the square, pixels.
+        side: u32,
+        /// Smallest and largest share of the image's area.
+        scale: [f64; 2],
+        /// Smallest and largest width over height.
+        ratio: [f64; 2],
+    },
+    /// Resizes, bicubic, until the shorter side has `short` pixels, and cuts `side` x `side` out of
+    /// the centre (timm's evaluation below 384 pixels).
+    ResizeAndCentreCrop {
+        /// The shorter side, pixels; not below `side`.
+        short: u32,
+        /// Side of the square, pixels.
+        side: u32,
+    },
+    /// Resizes, bicubic, to a square whatever the ratio (timm's evaluation from 384 pixels on).
+    ResizeToSquare {
+        /// Side of the square, pixels.
+        side: u32,
+    },
     /// Mirrors left and right.
     Flip {
         /// How often, 0 to 1.
@@ -177,6 +201,11 @@ impl Transform {
             Self::RandomCropLabelled { height, width, max_category_ratio } => {
                 crop_labelled::apply(sample, *width, *height, *max_category_ratio, rng)
             }
+            Self::RandomResizedCrop { side, scale, ratio } => {
+                resized_crop::random(sample, *side, *scale, *ratio, rng)
+            }
+            Self::ResizeAndCentreCrop { short, side } => resized_crop::centre(sample, *short, *side),
+            Self::ResizeToSquare { side } => resized_crop::resize(sample, *side, *side),
             Self::Flip { probability } => {
                 if happens(*probability, rng) {
                     turn::flip_horizontal(sample)
@@ -241,13 +270,21 @@ fn pick<'a, T, R: Rng + ?Sized>(choices: &'a [T], rng: &mut R) -> Option<&'a T> 
 }
 
 /// Keep-ratio resize of image, boxes, masks and labels.
-fn resize(mut sample: Sample, long: u32, short: u32) -> Sample {
+fn resize(sample: Sample, long: u32, short: u32) -> Sample {
     let (old_width, old_height) = sample.image.dimensions();
     let (width, height) = keep_ratio_size(old_width, old_height, long, short);
     if (width, height) == (old_width, old_height) {
         return sample;
     }
-    sample.image = resize_bilinear(&sample.image, width, height);
+    let image = resize_bilinear(&sample.image, width, height);
+    resized(sample, image)
+}
+
+/// The sample with `image`, its own at another size: boxes, masks and labels follow.
+fn resized(mut sample: Sample, image: RgbImage) -> Sample {
+    let (old_width, old_height) = sample.image.dimensions();
+    let (width, height) = image.dimensions();
+    sample.image = image;
     // The factors of the integer sizes, which differ a little between the axes.
     let scale_x = width as f32 / old_width as f32;
     let scale_y = height as f32 / old_height as f32;

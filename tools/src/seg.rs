@@ -1,4 +1,48 @@
-//! Semantic segmentation: a class for every pixel.
+//! `cvx-seg`: UPerNet on ConvNeXt, from a recipe to a trained segmentor to a class for every pixel.
+//!
+//! Every command is a function of its parsed arguments and the streams it writes to, as in [`crate::det`].
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::exit::{self, Exit, Streams};
+
+mod args;
+mod bench;
+mod check;
+mod data;
+mod description;
+mod eval;
+mod flops;
 pub mod inference;
+mod info;
+mod initial;
+mod judge;
 pub mod model;
+pub mod recipe;
+mod train;
+
+pub use self::args::{Cli, Command, EvalArgs, InfoArgs};
+pub use self::check::check;
+pub use self::eval::eval;
+pub use self::info::info;
+pub use self::train::train;
+
+/// The program `cvx-seg`.
+pub fn main() -> ExitCode {
+    exit::main(run)
+}
+
+/// Parses `args` (the program's name first) and runs the command they name.
+pub fn run<I, T>(args: I, streams: Streams<'_>) -> Exit
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
+        Command::Train(args) => train(args, streams),
+        Command::Eval(args) => eval(args, streams),
+        Command::Info(args) => info(args, streams),
+        Command::Check(args) => check(args, streams),
+    })
+}

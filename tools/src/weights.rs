@@ -11,6 +11,7 @@ pub mod describe;
 pub mod export;
 pub mod fit;
 
+pub(crate) mod judged;
 mod layout;
 pub mod model;
 mod pickled;

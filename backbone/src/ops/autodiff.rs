@@ -1,5 +1,7 @@
 //! The fused operations under autodiff: one node each, with its own backward.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -15,6 +17,7 @@ use super::cpu::layer_norm::{Normalised, layer_norm_backward};
 use super::cpu::patch_conv::{patch_conv_input_gradient, patch_conv_weight_gradient};
 use super::extension::{BLOCK_TENSORS, FusedOps};
 use super::flex::{BlockTensors, floats, norm_forward, patch_forward, patches, sizes, tensor, with_strided};
+use crate::mask::Mask;
 
 #[derive(Debug)]
 struct Block;
@@ -44,7 +47,7 @@ impl Backward<Flex, BLOCK_TENSORS> for Block {
             contract_bias,
             gamma,
             beta,
-        } = block_backward(tensors.inputs(), tensors.images(), saved, floats(&gradient));
+        } = block_backward(tensors.inputs(), tensors.field(), saved, floats(&gradient));
         let gradients = [
             Some(x),
             Some(depthwise_weight),
@@ -141,6 +144,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self> {
         let tensors = [
             x,
@@ -158,7 +162,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         ];
         let nodes = tensors.each_ref().map(|tensor| tensor.node());
         let tensors = tensors.map(|tensor| tensor.into_primitive());
-        let tensors = BlockTensors::new(tensors, is_grn, is_scaled);
+        let tensors = BlockTensors::new(tensors, is_grn, is_scaled, mask);
         match Block.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let (output, saved) = tensors.forward(Keep::ForBackward);

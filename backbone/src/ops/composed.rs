@@ -7,24 +7,78 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
 use super::{BlockWeights, EPSILON, Mixing};
+use crate::mask::Mask;
 
 /// See [`ops::block`](super::block).
 ///
 /// # Shapes
 /// - `x_nhwc`, output: `[batch, height, width, channels]`
 pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>) -> Tensor<4> {
-    let [batch, height, width, channels] = x_nhwc.dims();
-    let positions = batch * height * width;
+    let [batch, _, _, _] = x_nhwc.dims();
+    let spread = depthwise(x_nhwc.clone(), &weights);
+    x_nhwc + branch(spread, batch, None, weights, scale)
+}
 
-    let branch = depthwise(x_nhwc.clone(), weights.depthwise_weight, weights.depthwise_bias);
-    let branch = layer_norm(branch, weights.norm_weight, weights.norm_bias);
+/// See [`ops::block_of_visible`](super::block_of_visible).
+///
+/// # Shapes
+/// - `x_patches`, output: `[batch * visible, side, side, channels]`
+/// - `scale`: `[batch]`
+pub fn block_of_visible(
+    x_patches: Tensor<4>,
+    mask: &Mask,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let [_, _, _, channels] = x_patches.dims();
+    let hidden = Tensor::zeros([channels], &x_patches.device());
+    let spread = mask.visible_of(depthwise(mask.place(x_patches.clone(), hidden), &weights));
+    x_patches + branch(spread, mask.batch(), None, weights, scale)
+}
+
+/// A block of which all positions are computed, and the hidden ones set to zero before the convolution, before GRN and
+/// at the end: what [`ops::block_of_visible`](super::block_of_visible) is tested against.
+///
+/// The paper's own training runs did it so (Woo et al. 2023, appendix).
+///
+/// # Shapes
+/// - `x_nhwc`, output: `[batch, height, width, channels]`
+/// - `keep`: `[batch, height, width, 1]`, one where a position is visible and zero where not
+/// - `scale`: `[batch]`
+pub fn masked_block(
+    x_nhwc: Tensor<4>,
+    keep: Tensor<4>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let [batch, _, _, _] = x_nhwc.dims();
+    let spread = depthwise(x_nhwc.clone() * keep.clone(), &weights);
+    (x_nhwc + branch(spread, batch, Some(keep.clone()), weights, scale)) * keep
+}
+
+/// What follows the depthwise convolution, up to the residual sum. Its positions are those of `batch` images, as many of
+/// each; `keep` leaves only some of them to GRN.
+fn branch(
+    spread: Tensor<4>,
+    batch: usize,
+    keep: Option<Tensor<4>>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let [count, height, width, channels] = spread.dims();
+    let positions = count * height * width;
+    let per_image = positions / batch.max(1);
+    let normed = layer_norm(spread, weights.norm_weight, weights.norm_bias);
     let hidden =
-        branch.reshape([positions, channels]).matmul(weights.expand_weight) + weights.expand_bias.unsqueeze();
-    let hidden = gelu(hidden);
+        normed.reshape([positions, channels]).matmul(weights.expand_weight) + weights.expand_bias.unsqueeze();
+    let mut hidden = gelu(hidden);
+    if let Some(keep) = keep {
+        hidden = hidden * keep.reshape([positions, 1]);
+    }
     let (hidden, layer_scale) = match weights.mixing {
         Mixing::Grn { gamma, beta } => {
             let [_, width_of_hidden] = hidden.dims();
-            let images = hidden.reshape([batch, height * width, width_of_hidden]);
+            let images = hidden.reshape([batch, per_image, width_of_hidden]);
             let mixed = global_response_norm(images, gamma, beta);
             (mixed.reshape([positions, width_of_hidden]), None)
         }
@@ -34,15 +88,16 @@ pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>)
     if let Some(gamma) = layer_scale {
         branch = branch * gamma.unsqueeze();
     }
-    let mut branch = branch.reshape([batch, height, width, channels]);
     if let Some(scale) = scale {
-        branch = branch * scale.reshape([batch, 1, 1, 1]);
+        branch = (branch.reshape([batch, per_image, channels]) * scale.reshape([batch, 1, 1]))
+            .reshape([positions, channels]);
     }
-    x_nhwc + branch
+    branch.reshape([count, height, width, channels])
 }
 
 /// Depthwise convolution that keeps height and width.
-fn depthwise(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+fn depthwise(x_nhwc: Tensor<4>, weights: &BlockWeights) -> Tensor<4> {
+    let (weight, bias) = (weights.depthwise_weight.clone(), weights.depthwise_bias.clone());
     let [channels, _, side, _] = weight.dims();
     let margin = side / 2;
     let options = ConvOptions::new([1, 1], [margin, margin], [1, 1], channels);

@@ -2,10 +2,14 @@
 //!
 //! No other device has them; `ops` asks [`is_fused`] before it comes here.
 
+use std::sync::Arc;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, backend_extension};
 use burn::prelude::*;
 use burn::tensor::DType;
+
+use crate::mask::Mask;
 
 /// Whether the fused operations run where this tensor lives: in single precision on Flex.
 pub(super) fn is_fused<const D: usize>(tensor: &Tensor<D>) -> bool {
@@ -18,8 +22,8 @@ pub(super) const BLOCK_TENSORS: usize = 12;
 /// The fused operations on primitives.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait FusedOps: Backend {
-    /// `ops::block`. For V1, `gamma` is layer scale and `beta` is not read; `scale` is read if
-    /// `is_scaled`.
+    /// `ops::block`, or `ops::block_of_visible` with a mask. For V1, `gamma` is layer scale and `beta` is not read;
+    /// `scale` is read if `is_scaled`.
     #[allow(clippy::too_many_arguments, reason = "the macro takes tensors one by one, and copies this")]
     fn fused_block(
         x: FloatTensor<Self>,
@@ -36,6 +40,7 @@ pub(crate) trait FusedOps: Backend {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self>;
 
     /// `ops::layer_norm`.

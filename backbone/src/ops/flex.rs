@@ -1,5 +1,7 @@
 //! The fused operations on Flex tensors: from tensors to slices and back.
 
+use std::sync::Arc;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
@@ -8,9 +10,11 @@ use burn::tensor::TensorData;
 use super::cpu::block_forward::{BlockInputs, Keep, MixingInputs, Saved, block_forward};
 use super::cpu::buffer::Buffer;
 use super::cpu::depthwise::Images;
+use super::cpu::field::Field;
 use super::cpu::layer_norm::{Normalised, layer_norm};
 use super::cpu::patch_conv::{Patches, Strided, patch_conv};
 use super::extension::{BLOCK_TENSORS, FusedOps};
+use crate::mask::Mask;
 
 /// The values of a contiguous tensor.
 pub(super) fn floats(tensor: &FlexTensor) -> &[f32] {
@@ -42,20 +46,30 @@ pub(super) struct BlockTensors {
     tensors: [FlexTensor; BLOCK_TENSORS],
     is_grn: bool,
     is_scaled: bool,
+    mask: Option<Arc<Mask>>,
 }
 
 impl BlockTensors {
-    pub(super) fn new(tensors: [FlexTensor; BLOCK_TENSORS], is_grn: bool, is_scaled: bool) -> Self {
-        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()), is_grn, is_scaled }
+    pub(super) fn new(
+        tensors: [FlexTensor; BLOCK_TENSORS],
+        is_grn: bool,
+        is_scaled: bool,
+        mask: Option<Arc<Mask>>,
+    ) -> Self {
+        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()), is_grn, is_scaled, mask }
     }
 
     pub(super) fn is_grn(&self) -> bool {
         self.is_grn
     }
 
-    pub(super) fn images(&self) -> Images {
+    pub(super) fn field(&self) -> Field<'_> {
         let [x, ..] = &self.tensors;
-        images(x)
+        let images = images(x);
+        match &self.mask {
+            None => Field::whole(images),
+            Some(mask) => Field::visible(mask, images.width, images.channels),
+        }
     }
 
     /// The shapes, in the same order.
@@ -98,11 +112,11 @@ impl BlockTensors {
     }
 
     pub(super) fn forward(&self, keep: Keep) -> (FlexTensor, Option<Saved>) {
-        let images = self.images();
-        let Images { batch, height, width, channels } = images;
-        let mut output = vec![0.0; batch * images.floats()];
-        let saved = block_forward(self.inputs(), images, keep, &mut output);
-        (tensor(output, [batch, height, width, channels]), saved)
+        let [x, ..] = &self.tensors;
+        let shape = sizes(x);
+        let mut output = vec![0.0; shape.iter().product()];
+        let saved = block_forward(self.inputs(), self.field(), keep, &mut output);
+        (tensor(output, shape), saved)
     }
 }
 
@@ -175,6 +189,7 @@ impl FusedOps for Flex {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self> {
         let tensors = [
             x,
@@ -190,7 +205,7 @@ impl FusedOps for Flex {
             beta,
             scale,
         ];
-        let (output, _) = BlockTensors::new(tensors, is_grn, is_scaled).forward(Keep::Nothing);
+        let (output, _) = BlockTensors::new(tensors, is_grn, is_scaled, mask).forward(Keep::Nothing);
         output
     }
 

@@ -10,10 +10,13 @@ pub mod cpu;
 mod extension;
 mod flex;
 
+use std::sync::Arc;
+
 use burn::backend::Dispatch;
 use burn::prelude::*;
 
 use self::extension::{FusedOps, is_fused};
+use crate::mask::Mask;
 
 /// Epsilon of every LayerNorm and of GRN in ConvNeXt.
 pub const EPSILON: f64 = 1e-6;
@@ -68,6 +71,39 @@ pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>)
     if !is_fused(&x_nhwc) {
         return composed::block(x_nhwc, weights, scale);
     }
+    fused_block(x_nhwc, weights, scale, None)
+}
+
+/// A ConvNeXt block of which only the visible positions are computed, as if hidden ones were zero.
+///
+/// GRN pools over the visible positions of each image.
+///
+/// # Shapes
+/// - `x_patches`, output: `[batch * visible, side, side, channels]`, as [`Mask::visible_of`] cuts them
+/// - `scale`: `[batch]`
+///
+/// # Panics
+/// If the patches are not as many as the mask has visible.
+pub fn block_of_visible(
+    x_patches: Tensor<4>,
+    mask: &Arc<Mask>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let [count, side, across, _] = x_patches.dims();
+    assert_eq!([count, side], [mask.batch() * mask.visible(), across], "patches of another mask");
+    if !is_fused(&x_patches) {
+        return composed::block_of_visible(x_patches, mask, weights, scale);
+    }
+    fused_block(x_patches, weights, scale, Some(Arc::clone(mask)))
+}
+
+fn fused_block(
+    x_nhwc: Tensor<4>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+    mask: Option<Arc<Mask>>,
+) -> Tensor<4> {
     let BlockWeights {
         depthwise_weight,
         depthwise_bias,
@@ -101,6 +137,7 @@ pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>)
         scale.into_dispatch(),
         is_grn,
         is_scaled,
+        mask,
     ))
 }
 

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GENERATOR_VERSION, SPLITS, ShapesConfig, ShapesError, write_error, write_json};
+use super::layout::{Layout, image_name};
+use super::{GENERATOR_VERSION, ShapesConfig, ShapesError, write_error, write_json};
 
 /// Written last; a folder with it was generated.
 const MARKER: &str = "shapes.json";
@@ -27,32 +28,31 @@ const LOCK: &str = "shapes.lock";
 struct Marker {
     generator_version: u32,
     config: ShapesConfig,
+    #[serde(default, skip_serializing_if = "Layout::is_coco")]
+    layout: Layout,
 }
 
 impl Marker {
-    fn of(config: &ShapesConfig) -> Self {
-        Self { generator_version: GENERATOR_VERSION, config: *config }
+    fn of(config: &ShapesConfig, layout: Layout) -> Self {
+        Self { generator_version: GENERATOR_VERSION, config: *config, layout }
     }
 
     /// The settings in words.
     fn settings(&self) -> String {
-        let Self { generator_version, config: ShapesConfig { seed, train, val, size } } = self;
+        let Self { generator_version, config: ShapesConfig { seed, train, val, size }, layout } = self;
+        let labels = if layout.is_coco() { "" } else { " with label maps" };
         format!(
-            "seed {seed}, {train} + {val} images of {size} pixels, version {generator_version} of the generator"
+            "seed {seed}, {train} + {val} images of {size} pixels{labels}, version {generator_version} of the \
+             generator"
         )
     }
 }
 
-/// File name of an image in the folder of its half.
-pub(super) fn image_name(index: usize) -> String {
-    format!("{index:06}.png")
-}
-
-/// Whether the folder holds the whole data set of `config`; false if there is no folder, or an empty one.
+/// Whether the folder holds the whole data set of `config` in this layout; false if there is no folder, or an empty one.
 ///
 /// # Errors
 /// When it holds anything else.
-pub(super) fn is_complete(folder: &Path, config: &ShapesConfig) -> Result<bool, ShapesError> {
+pub(super) fn is_complete(folder: &Path, config: &ShapesConfig, layout: Layout) -> Result<bool, ShapesError> {
     let first = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().transpose().map_err(write_error(folder))?,
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -69,25 +69,15 @@ pub(super) fn is_complete(folder: &Path, config: &ShapesConfig) -> Result<bool, 
         }
         Err(cause) => return Err(ShapesError::Write { path: marker, cause }),
     };
-    let wanted = Marker::of(config);
+    let wanted = Marker::of(config, layout);
     if found != wanted {
         let (found, wanted) = (found.settings(), wanted.settings());
         return Err(ShapesError::OtherSettings { path: folder.into(), found, wanted });
     }
-    match files(folder, config).find(|file| !file.is_file()) {
+    match layout.files(folder, config).find(|file| !file.is_file()) {
         Some(missing) => Err(ShapesError::Damaged { path: folder.into(), missing }),
         None => Ok(true),
     }
-}
-
-/// Every file of a data set but the marker.
-fn files(folder: &Path, config: &ShapesConfig) -> impl Iterator<Item = PathBuf> {
-    let counts = [config.train, config.val];
-    SPLITS.into_iter().zip(counts).flat_map(move |(split, count)| {
-        let images = folder.join(split);
-        let annotations = folder.join(format!("{split}.json"));
-        (0..count).map(move |index| images.join(image_name(index))).chain([annotations])
-    })
 }
 
 /// A data set on its way: dropped before it is [finished](Self::finish), it is removed.
@@ -96,13 +86,14 @@ pub(super) struct Partial {
     pub(super) folder: PathBuf,
     target: PathBuf,
     config: ShapesConfig,
+    layout: Layout,
     /// Keeps others from taking the folder for abandoned.
     lock: File,
 }
 
 impl Partial {
     /// Begins a data set that is to lie at `target`, after what interrupted runs left is removed.
-    pub(super) fn begin(target: &Path, config: &ShapesConfig) -> Result<Self, ShapesError> {
+    pub(super) fn begin(target: &Path, config: &ShapesConfig, layout: Layout) -> Result<Self, ShapesError> {
         // A link to an empty folder: the data set lies where it points to.
         let target = target.canonicalize().unwrap_or_else(|_| target.into());
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -130,13 +121,13 @@ impl Partial {
             Err(error) if error.kind() != ErrorKind::Unsupported => {
                 Err(ShapesError::Write { path, cause: error })
             }
-            _ => Ok(Self { folder, target, config: *config, lock }),
+            _ => Ok(Self { folder, target, config: *config, layout, lock }),
         }
     }
 
     /// Makes the written data set the one at the target.
     pub(super) fn finish(self) -> Result<(), ShapesError> {
-        write_json(&self.folder.join(MARKER), &Marker::of(&self.config))?;
+        write_json(&self.folder.join(MARKER), &Marker::of(&self.config, self.layout))?;
         // This replaces an empty folder, and none other.
         match fs::rename(&self.folder, &self.target) {
             Ok(()) => {
@@ -144,7 +135,7 @@ impl Partial {
                 remove_file(&path).map_err(write_error(&path))
             }
             // Another process was faster with the same work.
-            Err(_) if is_complete(&self.target, &self.config)? => Ok(()),
+            Err(_) if is_complete(&self.target, &self.config, self.layout)? => Ok(()),
             Err(cause) => Err(ShapesError::Write { path: self.target.clone(), cause }),
         }
     }
@@ -184,20 +175,17 @@ fn remove_abandoned(parent: &Path, prefix: &OsString) {
 /// Removes the files that generation writes, and then the folders, unless they hold anything else.
 fn remove_own(partial: &Path) {
     let remove = || -> io::Result<()> {
-        for split in SPLITS {
-            let images = partial.join(split);
-            // A link is not followed.
-            if fs::symlink_metadata(&images).is_ok_and(|images| images.is_dir()) {
-                for entry in fs::read_dir(&images)? {
-                    let name = entry?.file_name();
-                    let index = name.to_str().and_then(|name| name.strip_suffix(".png")?.parse().ok());
-                    if index.is_some_and(|index| *image_name(index) == *name) {
-                        fs::remove_file(images.join(name))?;
-                    }
+        for (layout, half) in Layout::ALL.into_iter().flat_map(|layout| [(layout, 0), (layout, 1)]) {
+            for images in layout.folders(half).iter().map(|images| partial.join(images)) {
+                // A link is not followed.
+                if fs::symlink_metadata(&images).is_ok_and(|images| images.is_dir()) {
+                    remove_images(&images)?;
                 }
-                fs::remove_dir(images)?;
             }
-            remove_file(&partial.join(format!("{split}.json")))?;
+            layout.list(half).map_or(Ok(()), |list| remove_file(&partial.join(list)))?;
+        }
+        for parent in Layout::ALL.iter().flat_map(|layout| layout.parents()) {
+            remove_empty(&partial.join(parent))?;
         }
         remove_file(&partial.join(MARKER))?;
         remove_file(&partial.join(LOCK))?;
@@ -205,6 +193,26 @@ fn remove_own(partial: &Path) {
     };
     // What is left is in nobody's way, and the next run tries again.
     let _ = remove();
+}
+
+/// Removes the images that have names as generation gives them, and then the folder, if it is empty.
+fn remove_images(images: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(images)? {
+        let name = entry?.file_name();
+        let index = name.to_str().and_then(|name| name.strip_suffix(".png")?.parse().ok());
+        if index.is_some_and(|index| *image_name(index) == *name) {
+            fs::remove_file(images.join(name))?;
+        }
+    }
+    fs::remove_dir(images)
+}
+
+/// Removes an empty folder, if there is one.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a file, if there is one.
@@ -277,7 +285,7 @@ mod tests {
             version 1 of the generator) than asked for (seed 2, 4 + 2 images of 64 pixels";
         assert!(message.contains(expected), "{message}");
         assert!(message.ends_with("name another folder, or remove this one"), "{message}");
-        assert!(is_complete(&folder, &TINY).unwrap());
+        assert!(is_complete(&folder, &TINY, Layout::Coco).unwrap());
         fs::remove_dir_all(work).unwrap();
     }
 
@@ -319,7 +327,7 @@ mod tests {
             fs::write(dead.join(file), "half").unwrap();
         }
         // Of these, one is being written, one has no lock, and one holds what generation does not write.
-        let live = Partial::begin(&folder, &TINY).unwrap();
+        let live = Partial::begin(&folder, &TINY, Layout::Coco).unwrap();
         fs::create_dir(work.join("data.partial-mine")).unwrap();
         fs::create_dir_all(work.join("data.partial-2-0/val")).unwrap();
         for file in [LOCK, "val/holiday.png", "letter"] {
@@ -335,7 +343,7 @@ mod tests {
         let abandoned = live.folder.clone();
         live.finish().unwrap();
         assert!(!abandoned.exists());
-        assert!(is_complete(&folder, &TINY).unwrap());
+        assert!(is_complete(&folder, &TINY, Layout::Coco).unwrap());
         fs::remove_dir_all(work).unwrap();
     }
 
@@ -343,7 +351,7 @@ mod tests {
     fn a_folder_that_was_filled_meanwhile_is_not_replaced() {
         let work = workplace("meanwhile");
         let folder = work.join("data");
-        let partial = Partial::begin(&folder, &TINY).unwrap();
+        let partial = Partial::begin(&folder, &TINY, Layout::Coco).unwrap();
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("precious.txt"), "years of work").unwrap();
         assert!(matches!(partial.finish(), Err(ShapesError::Occupied { .. })));
@@ -361,7 +369,7 @@ mod tests {
             threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
         });
         assert_eq!(names(&work), ["data"]);
-        assert!(is_complete(&folder, &TINY).unwrap());
+        assert!(is_complete(&folder, &TINY, Layout::Coco).unwrap());
         fs::remove_dir_all(work).unwrap();
     }
 }

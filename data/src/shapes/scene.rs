@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::outline::{Kind, Outline};
 use super::paint::{Backdrop, Coat};
+use crate::label_map::LabelMap;
 use crate::mask::Mask;
 
 /// Areas, in pixels, between which objects are drawn: inside COCO's small (below 32 squared), medium
@@ -208,6 +209,16 @@ impl Scene {
             annotation(image_id, first.outline.kind, &mask, true)
         });
         single.chain(crowd).flatten().collect()
+    }
+
+    /// The class of every pixel: 0 between the objects, then kinds from 1; crowds are ignored.
+    pub(super) fn labels(&self) -> LabelMap {
+        let class = |&owner: &u16| match self.things.get(usize::from(owner)) {
+            None => 0,
+            Some(thing) if thing.crowd => LabelMap::IGNORED,
+            Some(thing) => thing.outline.kind as u8 + 1,
+        };
+        LabelMap { width: self.width, height: self.height, pixels: self.owners.iter().map(class).collect() }
     }
 
     fn mask(&self, belongs: impl Fn(u16) -> bool) -> Mask {

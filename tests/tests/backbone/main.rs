@@ -1,3 +1,4 @@
 //! The backbone's operations: fused against composed ones, and finite differences. Its numbers are in `parity`.
 
+mod masking;
 mod operations;

@@ -12,24 +12,24 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Deterministic values in `-size..size`, in Burn tensors.
-struct Draw {
+pub(crate) struct Draw {
     rng: ChaCha8Rng,
     device: Device,
 }
 
 impl Draw {
-    fn new(seed: u64, device: &Device) -> Self {
+    pub(crate) fn new(seed: u64, device: &Device) -> Self {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
     }
 
-    fn tensor<const D: usize>(&mut self, shape: [usize; D], size: f32) -> Tensor<D> {
+    pub(crate) fn tensor<const D: usize>(&mut self, shape: [usize; D], size: f32) -> Tensor<D> {
         let count = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|_| self.rng.random_range(-size..size)).collect();
         let tensor = Tensor::from_data(TensorData::new(values, shape), &self.device);
         if self.device.is_autodiff() { tensor.require_grad() } else { tensor }
     }
 
-    fn weights(&mut self, channels: usize, is_grn: bool) -> BlockWeights {
+    pub(crate) fn weights(&mut self, channels: usize, is_grn: bool) -> BlockWeights {
         let hidden = 4 * channels;
         BlockWeights {
             depthwise_weight: self.tensor([channels, 1, 7, 7], 0.3),
@@ -50,7 +50,10 @@ impl Draw {
 }
 
 /// The gradients of a block's parameters, by name.
-fn block_gradients(weights: &BlockWeights, gradients: &Gradients) -> Vec<(&'static str, Vec<f32>)> {
+pub(crate) fn block_gradients(
+    weights: &BlockWeights,
+    gradients: &Gradients,
+) -> Vec<(&'static str, Vec<f32>)> {
     let mut found = vec![
         ("depthwise_weight", gradient(&weights.depthwise_weight, gradients)),
         ("depthwise_bias", gradient(&weights.depthwise_bias, gradients)),

@@ -39,6 +39,7 @@ const KINDS: [&str; 11] = [
     "metrics",
     "ops",
     "train_cls",
+    "train_fcmae",
     "train_upernet",
     "upernet",
     "upernet_views",

@@ -1,7 +1,6 @@
 //! `cvx-det check`: reads the whole data set of a recipe and lists what would stop or hurt a training.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,17 +16,9 @@ use super::initial::initial;
 use super::model::Architecture;
 use crate::counting::Counting;
 use crate::exit::Exit;
+use crate::findings::Findings;
 use crate::recipe::{self, Recipe};
 use crate::wording::{abridged, counted};
-
-/// What is wrong with a data set.
-#[derive(Default)]
-struct Findings {
-    /// Training would stop.
-    errors: Vec<String>,
-    /// Training would go on, and be worse for it.
-    warnings: Vec<String>,
-}
 
 /// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -100,10 +91,7 @@ fn class_names(coco: &Arc<Coco>, split: &Split) -> Vec<String> {
 
 /// What the json alone tells.
 fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut Findings) {
-    for problem in coco.problems() {
-        let list = if problem.is_fatal { &mut findings.errors } else { &mut findings.warnings };
-        list.push(problem.to_string());
-    }
+    findings.extend(&coco.problems());
     let wanted = Architecture::of(recipe).num_classes();
     if coco.categories.len() != wanted {
         findings.errors.push(format!(
@@ -161,24 +149,5 @@ fn check_images(coco: &Arc<Coco>, split: &Split, findings: &mut Findings) {
             image.id,
             image.file_name
         ));
-    }
-}
-
-impl Findings {
-    fn write(&self, out: &mut dyn Write, limit: usize) -> Result<()> {
-        for (kind, list) in [("error", &self.errors), ("warning", &self.warnings)] {
-            for text in list.iter().take(limit) {
-                writeln!(out, "  {kind}: {text}")?;
-            }
-            if list.len() > limit {
-                writeln!(
-                    out,
-                    "  {kind}: and {} more, shown with --limit {}",
-                    list.len() - limit,
-                    list.len()
-                )?;
-            }
-        }
-        Ok(())
     }
 }

@@ -8,9 +8,9 @@ use cvx_backbone::ConvNext;
 use cvx_heads::{Detection, ImageSize, MaskRcnn, Target};
 use serde::{Deserialize, Serialize};
 
+use crate::initial;
 use crate::recipe::{self, Head, Input, Kind as _, Recipe, checks};
 use crate::train::checkpoint::{Checkpoint, Description};
-use crate::train::entries::{Difference, first_difference};
 use crate::train::params::{self, ParamInfo};
 use crate::weights::model::{Model, Part};
 use crate::weights::{self, Published};
@@ -189,12 +189,7 @@ fn expect_same(
         serde_json::json!({ "input": serde_json::to_value(&recipe.input)? }),
     ];
     let free = [&FREE_ENTRIES, free].concat();
-    for (theirs, ours) in theirs.iter().zip(&ours) {
-        if let Some(Difference { path: entry, first, second }) = first_difference(theirs, ours, &free) {
-            bail!("{}: was trained with `{entry}` = {first}, but the recipe has {second}", path.display());
-        }
-    }
-    Ok(())
+    theirs.iter().zip(&ours).try_for_each(|(theirs, ours)| initial::expect_same(path, theirs, ours, &free))
 }
 
 /// What a checkpoint says of its detector.

@@ -11,14 +11,15 @@ use cvx_data::{CocoDataset, Dataset, Loader};
 use super::args::TrainArgs;
 use super::inference::Inference;
 use super::initial::initial;
-use super::judge::{Judge, Judgement};
+use super::judge::Judge;
 use super::model::{self, Architecture, Detector, Preprocessing};
 use super::{Streams, data};
-use crate::collate::{collate, results};
+use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
 use crate::exit::Exit;
 use crate::recipe::{self, Kind as _, Optimizer, Recipe};
 use crate::train::adamw::AdamW;
+use crate::train::course::{Evaluated, Task};
 use crate::train::groups::ParamGroups;
 use crate::train::params;
 use crate::train::progress::Progress;
@@ -79,38 +80,14 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
     )?;
 
-    // The loop.
-    loop {
-        // Here, not at the loop's end: a run that stopped in an evaluation is resumed with it.
-        if trainer.evaluation_due() {
-            let judgement = match evaluate(&recipe, &mut trainer, &val_set, &device) {
-                Ok(judgement) => judgement,
-                Err(error) => return Err(trainer.stop(error)),
-            };
-            trainer.record_evaluation(&judgement.metrics.defined())?;
-            trainer.save()?;
-            streams.out.write_all(judgement.tables.as_bytes())?;
-        }
-        if trainer.is_finished() {
-            break;
-        }
-        let position = trainer.position().clone();
-        for samples in loader.epoch(position.epoch as u64, position.batches_in_epoch) {
-            let samples = match samples {
-                Ok(samples) => samples,
-                Err(error) => return Err(trainer.stop(error.into())),
-            };
-            let batch = collate(&samples, &recipe.input, &autodiff);
-            let sampling_seed = trainer.begin_step();
-            let losses = trainer.model().losses(batch.images, &batch.targets, &batch.sizes, sampling_seed);
-            trainer.step(losses, samples.len())?;
-            if trainer.checkpoint_due() {
-                trainer.save()?;
-            }
-        }
-        trainer.finish_epoch()?;
-        trainer.save()?;
-    }
+    let task = Task {
+        collate: &|samples| collate(samples, &recipe.input, &autodiff),
+        losses: &|detector: &Detector, batch: Batch, sampling_seed| {
+            detector.losses(batch.images, &batch.targets, &batch.sizes, sampling_seed)
+        },
+        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+    };
+    task.run(&mut trainer, &loader, streams.out)?;
 
     // What came out of it.
     let metrics_file = trainer.run().metrics();
@@ -125,7 +102,7 @@ fn evaluate(
     trainer: &mut Trainer<Detector>,
     val_set: &Arc<CocoDataset>,
     device: &Device,
-) -> Result<Judgement> {
+) -> Result<Evaluated> {
     let preprocessing = Preprocessing::of(recipe);
     let detector = trainer.model().valid();
     let inference = Inference {
@@ -152,7 +129,7 @@ fn evaluate(
     let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
     let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
     trainer.progress().say(&line);
-    Ok(judgement)
+    Ok(Evaluated { metrics: judgement.metrics, tables: judgement.tables })
 }
 
 /// Says what is about to happen.

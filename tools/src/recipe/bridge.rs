@@ -165,6 +165,7 @@ impl Adamw {
             exempt: match self.weight_decay_spares {
                 WeightDecaySpares::OneAxisOrBias => groups::DecayExempt::OneAxisOrBias,
                 WeightDecaySpares::OneAxisBiasGammaBeta => groups::DecayExempt::OneAxisBiasGammaBeta,
+                WeightDecaySpares::OneAxisOrBiasButGrn => groups::DecayExempt::OneAxisOrBiasButGrn,
             },
         }
     }

@@ -1,12 +1,14 @@
 //! What types cannot say about a recipe: ranges, and entries that must agree.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail, ensure};
 
-use super::{Backbone, Data, Expectation, Input, Model, Recipe, Version};
+use super::{Backbone, Data, Expectation, Input, Model, Recipe, ShapesData, Version};
 use crate::report;
 
 pub(crate) mod head;
-mod training;
+pub(crate) mod training;
 
 /// Refuses a recipe that cannot work; the message names the entry, its value and what is allowed.
 pub(super) fn check(recipe: &Recipe) -> Result<()> {
@@ -14,8 +16,9 @@ pub(super) fn check(recipe: &Recipe) -> Result<()> {
     check_input(&recipe.input)?;
     check_model(&recipe.model)?;
     head::check(&recipe.head)?;
-    training::check_train(recipe)?;
-    training::check_optimizer(recipe)?;
+    training::check_train(&recipe.train)?;
+    training::refuse_category_crops(&recipe.train)?;
+    training::check_optimizer(&recipe.optimizer, &recipe.schedule)?;
     check_evaluation(recipe)
 }
 
@@ -51,19 +54,19 @@ pub(crate) fn filled<T>(key: &str, list: &[T]) -> Result<()> {
 }
 
 /// A share: 0 to 1, both allowed.
-fn share(key: &str, value: f64) -> Result<()> {
+pub(crate) fn share(key: &str, value: f64) -> Result<()> {
     ensure!((0.0..=1.0).contains(&value), "{key} = {value}: must lie between 0 and 1");
     Ok(())
 }
 
 /// A number above 0.
-fn above_zero(key: &str, value: f64) -> Result<()> {
+pub(crate) fn above_zero(key: &str, value: f64) -> Result<()> {
     ensure!(value > 0.0 && value.is_finite(), "{key} = {value}: must be above 0");
     Ok(())
 }
 
 /// 0 or more.
-fn not_negative(key: &str, value: f64) -> Result<()> {
+pub(crate) fn not_negative(key: &str, value: f64) -> Result<()> {
     ensure!(value >= 0.0 && value.is_finite(), "{key} = {value}: must not be negative");
     Ok(())
 }
@@ -79,16 +82,20 @@ fn check_data(recipe: &Recipe) -> Result<()> {
                 filled("data.coco.classes", classes)?;
             }
         }
-        Data::Shapes(shapes) => {
-            positive("data.shapes.train_images", shapes.train_images)?;
-            positive("data.shapes.val_images", shapes.val_images)?;
-            ensure!(
-                (64..=2048).contains(&shapes.long_side),
-                "data.shapes.long_side = {}: must lie between 64 and 2048",
-                shapes.long_side
-            );
-        }
+        Data::Shapes(shapes) => check_shapes(shapes)?,
     }
+    Ok(())
+}
+
+/// Generated images, of any kind of recipe.
+pub(crate) fn check_shapes(shapes: &ShapesData) -> Result<()> {
+    positive("data.shapes.train_images", shapes.train_images)?;
+    positive("data.shapes.val_images", shapes.val_images)?;
+    ensure!(
+        (64..=2048).contains(&shapes.long_side),
+        "data.shapes.long_side = {}: must lie between 64 and 2048",
+        shapes.long_side
+    );
     Ok(())
 }
 
@@ -157,8 +164,16 @@ fn check_evaluation(recipe: &Recipe) -> Result<()> {
     length("evaluate.batch_size", evaluate.batch_size)?;
     check_sides("evaluate.", evaluate.short_side, evaluate.long_side)?;
     report::known_metric("evaluate.best_by", &evaluate.best_by)?;
-    for (name, expectation) in recipe.expect.iter().flatten() {
-        report::known_metric("expect", name)?;
+    check_expect(&recipe.expect, report::known_metric)
+}
+
+/// What a recipe promises, of metrics that `known` knows.
+pub(crate) fn check_expect(
+    expect: &Option<BTreeMap<String, Expectation>>,
+    known: impl Fn(&str, &str) -> Result<()>,
+) -> Result<()> {
+    for (name, expectation) in expect.iter().flatten() {
+        known("expect", name)?;
         let is_sound = match expectation {
             Expectation::AtLeast(least) => least.is_finite(),
             Expectation::Within { value, tolerance } => value.is_finite() && *tolerance >= 0.0,

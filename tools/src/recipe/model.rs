@@ -98,6 +98,8 @@ pub enum Init {
     /// Backbone and heads from a file of weights; layers that depend on the classes are drawn from
     /// the seed where the file has another number of classes.
     Detector(WeightsFile),
+    /// As `detector`, of a segmentor.
+    Segmentor(WeightsFile),
 }
 
 /// A file of weights. Where it must fit to the last name, its name alone will do.

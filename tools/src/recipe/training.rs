@@ -60,6 +60,8 @@ pub enum WeightDecaySpares {
     OneAxisOrBias,
     /// These, and GRN's `gamma` and `beta` whatever their axes: ConvNeXt V2.
     OneAxisBiasGammaBeta,
+    /// As the first, but GRN's `gamma` and `beta` and the mask token decay: ConvNeXt V2's pretraining.
+    OneAxisOrBiasButGrn,
 }
 
 /// How much slower early layers learn than the heads, which learn at the full rate.

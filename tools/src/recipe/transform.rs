@@ -41,6 +41,27 @@ pub enum TransformRecipe {
         /// Whether a window may hold no object.
         empty: EmptyCrop,
     },
+    /// `resize` with both sides multiplied by a factor drawn between the two (mmseg's `RandomResize`).
+    RandomResize {
+        /// Pixels, at factor 1.
+        short_side: u32,
+        /// Pixels, at factor 1.
+        long_side: u32,
+        /// Smallest factor, inclusive.
+        min_scale: f64,
+        /// Largest factor, exclusive.
+        max_scale: f64,
+    },
+    /// Cut out a window where no class is nearly everything, in ten tries (mmseg's `RandomCrop` with
+    /// `cat_max_ratio`). Batches of what was cut have its size: smaller images are padded, and their labels ignored there.
+    CategoryCrop {
+        /// Pixels.
+        height: u32,
+        /// Pixels.
+        width: u32,
+        /// Largest share of one class among the pixels that are not ignored, exclusive; at 1.0 any place will do.
+        max_category_share: f64,
+    },
     /// Mirror left and right.
     Flip {
         /// Share of the images.
@@ -108,6 +129,17 @@ impl TransformRecipe {
                     EmptyCrop::Allow => Negative::Allow,
                     EmptyCrop::Avoid => Negative::Avoid,
                 },
+            },
+            Self::RandomResize { short_side, long_side, min_scale, max_scale } => Transform::RandomResize {
+                long: *long_side,
+                short: *short_side,
+                min_ratio: *min_scale,
+                max_ratio: *max_scale,
+            },
+            Self::CategoryCrop { height, width, max_category_share } => Transform::RandomCropLabelled {
+                height: *height,
+                width: *width,
+                max_category_ratio: *max_category_share,
             },
             Self::Flip { probability } => Transform::Flip { probability: *probability },
             Self::FlipVertical { probability } => Transform::FlipVertical { probability: *probability },

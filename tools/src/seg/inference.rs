@@ -56,20 +56,22 @@ pub struct Look {
 }
 
 impl Window {
-    /// Refuses what cannot be; `key` is what holds the window.
+    /// Refuses what cannot be; a damaged or hostile file may say anything.
     ///
     /// # Errors
-    /// If a side is too short for the network, or windows would leave pixels out.
-    pub fn check(&self, key: &str) -> Result<()> {
-        let Self::Sliding { size, stride } = self else { return Ok(()) };
-        for axis in 0..2 {
-            checks::length(&format!("{key}size"), size[axis])?;
-            ensure!(
-                size[axis] >= SHORTEST_INPUT,
-                "{key}size = {}: must be at least {SHORTEST_INPUT}, the coarsest stride of the backbone",
-                size[axis]
-            );
-            checks::within(&format!("{key}stride"), stride[axis], size[axis])?;
+    /// If a size is too short for the network or a stride would leave pixels out; `key` is where the window stands.
+    pub(crate) fn check(&self, key: &str) -> Result<()> {
+        if let Self::Sliding { size, stride } = self {
+            for axis in 0..2 {
+                let size_key = format!("{key}.sliding.size.{axis}");
+                checks::length(&size_key, size[axis])?;
+                ensure!(
+                    size[axis] >= SHORTEST_INPUT,
+                    "{size_key} = {}: must be at least {SHORTEST_INPUT}, the coarsest stride of the backbone",
+                    size[axis]
+                );
+                checks::within(&format!("{key}.sliding.stride.{axis}"), stride[axis], size[axis])?;
+            }
         }
         Ok(())
     }
@@ -97,7 +99,7 @@ impl Look {
     /// If there is no view, or one of a size that makes no sense.
     pub fn check(&self) -> Result<()> {
         let Self { window, scales, flip: _ } = self;
-        window.check("window.")?;
+        window.check("window")?;
         checks::filled("scales", scales)?;
         for scale in scales {
             ensure!((0.05..=20.0).contains(scale), "scales: {scale}: possible are 0.05 to 20");

@@ -97,7 +97,7 @@ impl Preprocessing {
         checks::check_normalisation(&input.mean, &input.std)?;
         checks::length("input.pad_multiple", input.pad_multiple)?;
         checks::check_sides("", *short_side, *long_side)?;
-        window.check("window.sliding.")
+        window.check("window")
     }
 }
 

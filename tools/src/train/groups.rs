@@ -55,6 +55,9 @@ pub enum DecayExempt {
     OneAxisOrBias,
     /// These, and names that end in `.gamma` or `.beta` whatever their axes: ConvNeXt V2.
     OneAxisBiasGammaBeta,
+    /// As [`DecayExempt::OneAxisOrBias`], but GRN's parameters and the mask token decay: ConvNeXt V2's pretraining, where
+    /// these have four axes.
+    OneAxisOrBiasButGrn,
 }
 
 /// Weight decay, and what it spares.
@@ -169,6 +172,7 @@ impl DecayExempt {
         match self {
             Self::OneAxisOrBias => plain,
             Self::OneAxisBiasGammaBeta => plain || ends(".gamma") || ends(".beta"),
+            Self::OneAxisOrBiasButGrn => plain && !param.path.contains(".grn.") && param.path != "mask_token",
         }
     }
 }

@@ -25,3 +25,5 @@ pub mod progress;
 
 pub mod seeds;
 pub mod trainer;
+
+pub(crate) mod course;

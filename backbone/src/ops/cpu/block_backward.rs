@@ -24,6 +24,7 @@ use super::buffer::{Buffer, Shared, with_scratch};
 use super::depthwise::{Direction, FinishRow, Images, depthwise};
 use super::depthwise_weight::depthwise_weight_gradient;
 use super::dispatch::{run, vectorised};
+use super::field::Field;
 use super::gelu::gelu_and_slope;
 use super::matmul::{Matrix, Write, multiply};
 use super::norm::normalise_backward;
@@ -50,11 +51,12 @@ pub(crate) struct BlockGradients {
 /// The gradients of everything, from that of the output.
 pub(crate) fn block_backward(
     inputs: BlockInputs<'_>,
-    images: Images,
+    field: Field<'_>,
     saved: Saved,
     gradient: &[f32],
 ) -> BlockGradients {
     let Saved { normalised, inverse, hidden: mut products, norms } = saved;
+    let images = field.positions();
     let (batch, hidden) = (images.batch, inputs.hidden());
 
     let factors = match inputs.mixing {
@@ -96,10 +98,10 @@ pub(crate) fn block_backward(
         expanded(inputs, images, own_sums, &normalised, &products, &expand_bias);
 
     let mut x = vec![0.0; batch * images.floats()];
-    let residual = AddRow { images, gradient, output: Shared::new(&mut x) };
+    let residual = AddRow { channels: images.channels, gradient, output: Shared::new(&mut x) };
     let weight = inputs.depthwise_weight;
-    depthwise(&deviations, images, weight, None, Direction::Backward, &residual);
-    let (depthwise_weight, depthwise_bias) = depthwise_weight_gradient(inputs.x, &deviations, images);
+    depthwise(&deviations, field, weight, None, Direction::Backward, &residual);
+    let (depthwise_weight, depthwise_bias) = depthwise_weight_gradient(inputs.x, &deviations, field);
     BlockGradients {
         x,
         depthwise_weight,
@@ -346,21 +348,20 @@ impl pulp::WithSimd for NormRows<'_> {
     }
 }
 
-/// Adds the residual path's gradient to a finished row of the depthwise one.
+/// Adds the residual path's gradient to what is finished of the depthwise one.
 struct AddRow<'a> {
-    images: Images,
+    channels: usize,
     gradient: &'a [f32],
     output: Shared,
 }
 
 impl FinishRow for AddRow<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, image: usize, row: usize, results: &[f32], stride: usize) {
-        let Images { height, width, channels, .. } = self.images;
-        let first = (image * height + row) * width * channels;
-        // SAFETY: each row of each image is finished once.
-        let output = unsafe { self.output.part(first, width * channels) };
-        let gradient = self.gradient[first..].chunks_exact(channels);
+    fn finish<S: Simd>(&self, _: S, position: usize, len: usize, results: &[f32], stride: usize) {
+        let channels = self.channels;
+        // SAFETY: each position is finished once.
+        let output = unsafe { self.output.part(position * channels, len * channels) };
+        let gradient = self.gradient[position * channels..].chunks_exact(channels);
         let rows = output.chunks_exact_mut(channels).zip(gradient);
         for ((output, gradient), result) in rows.zip(results.chunks_exact(stride)) {
             for ((output, &gradient), &result) in output.iter_mut().zip(gradient).zip(result) {

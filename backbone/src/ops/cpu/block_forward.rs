@@ -16,6 +16,7 @@ use super::block_contract::contract;
 use super::buffer::{Buffer, Shared, with_scratch};
 use super::depthwise::{Direction, FinishRow, Images, depthwise};
 use super::dispatch::vectorised;
+use super::field::Field;
 use super::gelu::gelu;
 use super::matmul::{Matrix, Write, multiply};
 use super::norm::normalise;
@@ -79,16 +80,16 @@ pub(crate) enum Keep {
 /// in a cache.
 const GROUP_FLOATS: usize = 2 * 1024 * 1024;
 
-/// `x + scale * branch(x)` into `output`; both `[batch, height, width, channels]`.
+/// `x + scale * branch(x)` into `output`; both hold the field's positions.
 pub(crate) fn block_forward(
     inputs: BlockInputs<'_>,
-    images: Images,
+    field: Field<'_>,
     keep: Keep,
     output: &mut [f32],
 ) -> Option<Saved> {
-    let hidden = inputs.hidden();
+    let (images, hidden) = (field.positions(), inputs.hidden());
     if keep == Keep::ForBackward {
-        return Some(forward_group(inputs, images, keep, output));
+        return Some(forward_group(inputs, field, keep, output));
     }
     let group = (GROUP_FLOATS / (images.positions() * hidden).max(1)).clamp(1, images.batch.max(1));
     let floats = group * images.floats();
@@ -99,24 +100,26 @@ pub(crate) fn block_forward(
     for (index, (x, output)) in groups.enumerate() {
         let batch = x.len() / images.floats();
         let scale = inputs.scale.map(|scale| &scale[index * group..][..batch]);
-        forward_group(BlockInputs { x, scale, ..inputs }, Images { batch, ..images }, keep, output);
+        let field = field.part(index * group..index * group + batch);
+        forward_group(BlockInputs { x, scale, ..inputs }, field, keep, output);
     }
     None
 }
 
-fn forward_group(inputs: BlockInputs<'_>, images: Images, keep: Keep, output: &mut [f32]) -> Saved {
+fn forward_group(inputs: BlockInputs<'_>, field: Field<'_>, keep: Keep, output: &mut [f32]) -> Saved {
+    let images = field.positions();
     let Images { batch, channels, .. } = images;
     let (positions, hidden) = (batch * images.positions(), inputs.hidden());
     let mut normalised = Buffer::new(positions * channels);
     let mut inverse = Buffer::new(positions);
     depthwise(
         inputs.x,
-        images,
+        field,
         inputs.depthwise_weight,
         Some(inputs.depthwise_bias),
         Direction::Forward,
         &NormaliseRow {
-            images,
+            channels,
             normalised: Shared::new(&mut normalised),
             inverse: Shared::new(&mut inverse),
         },
@@ -129,22 +132,21 @@ fn forward_group(inputs: BlockInputs<'_>, images: Images, keep: Keep, output: &m
     Saved { normalised, inverse, hidden: products, norms }
 }
 
-/// Normalises each position of a row that the depthwise convolution has finished.
+/// Normalises each position that the depthwise convolution has finished.
 struct NormaliseRow {
-    images: Images,
+    channels: usize,
     normalised: Shared,
     inverse: Shared,
 }
 
 impl FinishRow for NormaliseRow {
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, image: usize, row: usize, results: &[f32], stride: usize) {
-        let Images { height, width, channels, .. } = self.images;
-        let first = (image * height + row) * width;
-        // SAFETY: each row of each image is finished once.
-        let normalised = unsafe { self.normalised.part(first * channels, width * channels) };
+    fn finish<S: Simd>(&self, simd: S, position: usize, len: usize, results: &[f32], stride: usize) {
+        let channels = self.channels;
+        // SAFETY: each position is finished once.
+        let normalised = unsafe { self.normalised.part(position * channels, len * channels) };
         // SAFETY: as above.
-        let inverse = unsafe { self.inverse.part(first, width) };
+        let inverse = unsafe { self.inverse.part(position, len) };
         let positions = results.chunks_exact(stride).zip(normalised.chunks_exact_mut(channels));
         for ((x, normalised), inverse) in positions.zip(inverse) {
             *inverse = normalise(simd, &x[..channels], normalised);

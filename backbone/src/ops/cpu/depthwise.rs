@@ -2,7 +2,8 @@
 //!
 //! A task takes a band of one image's rows. It keeps the seven rows it needs in a ring, cut into
 //! vectors of channels and padded on both sides, so that the inner loops have no edges: eight
-//! outputs stay in registers while the 49 weights pass.
+//! outputs stay in registers while the 49 weights pass. Positions that are not in memory, where a [`Field`]
+//! is sparse, are zeros to it, and it computes nothing for them.
 
 use core::ops::Range;
 
@@ -11,6 +12,7 @@ use rayon::prelude::*;
 
 use super::buffer::with_scratch;
 use super::dispatch::run;
+use super::field::{Field, Runs, Segment};
 use crate::block::KERNEL;
 
 /// Rows and columns on each side of an output that it depends on.
@@ -71,29 +73,29 @@ pub(crate) enum Direction {
     Backward,
 }
 
-/// What happens to a row of results, `[width, stride]` with `channels` of each `stride` in use.
+/// What happens to the results of a few positions, `[positions, stride]` with `channels` of each `stride` in use.
 pub(crate) trait FinishRow: Sync {
-    /// Takes the row `row` of image `image`.
-    fn finish<S: Simd>(&self, simd: S, image: usize, row: usize, results: &[f32], stride: usize);
+    /// Takes `len` positions, the first of which is number `position` of the batch.
+    fn finish<S: Simd>(&self, simd: S, position: usize, len: usize, results: &[f32], stride: usize);
 }
 
-/// Convolves `x`, `[batch, height, width, channels]`, and hands each row to `finish`.
+/// Convolves `x`, `[positions, channels]`, and hands the results to `finish`.
 ///
 /// `weight` is `[channels, 1, 7, 7]`.
 pub(crate) fn depthwise(
     x: &[f32],
-    images: Images,
+    field: Field<'_>,
     weight: &[f32],
     bias: Option<&[f32]>,
     direction: Direction,
     finish: &impl FinishRow,
 ) {
-    run(Convolve { x, images, weight, bias, direction, finish });
+    run(Convolve { x, field, weight, bias, direction, finish });
 }
 
 struct Convolve<'a, F> {
     x: &'a [f32],
-    images: Images,
+    field: Field<'a>,
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
     direction: Direction,
@@ -105,7 +107,7 @@ impl<F: FinishRow> pulp::WithSimd for Convolve<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Images { channels, .. } = self.images;
+        let Images { channels, .. } = self.field.maps;
         let lanes = S::F32_LANES;
         let blocks = channels.div_ceil(lanes);
         // Weights as [block of channels][tap][lane], then biases as [block][lane].
@@ -125,13 +127,13 @@ impl<F: FinishRow> pulp::WithSimd for Convolve<'_, F> {
             bias[..channels].copy_from_slice(values);
         }
         let (weight, bias) = (&*weight, &*bias);
-        let ring = Ring::<S>::new(self.images);
+        let ring = Ring::<S>::new(self.field);
         let sizes = [ring.len(), ring.outputs * ring.blocks * lanes];
-        self.images.bands().into_par_iter().for_each(|(image, rows)| {
+        self.field.maps.bands().into_par_iter().for_each(|(image, rows)| {
             with_scratch(sizes, |[floats, results]| {
                 run(ConvolveBand {
-                    x: &self.x[image * self.images.floats()..][..self.images.floats()],
-                    images: self.images,
+                    x: self.x,
+                    field: self.field,
                     weight,
                     bias,
                     image,
@@ -147,7 +149,7 @@ impl<F: FinishRow> pulp::WithSimd for Convolve<'_, F> {
 
 struct ConvolveBand<'a, F> {
     x: &'a [f32],
-    images: Images,
+    field: Field<'a>,
     weight: &'a [f32],
     bias: &'a [f32],
     image: usize,
@@ -162,28 +164,33 @@ impl<F: FinishRow> pulp::WithSimd for ConvolveBand<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, floats, results, .. } = self;
-        let ring = Ring::<S>::new(self.images);
+        let Self { x, field, image, floats, results, .. } = self;
+        let ring = Ring::<S>::new(field);
         let stride = ring.blocks * S::F32_LANES;
         floats.fill(0.0);
         for row in self.rows.start.saturating_sub(MARGIN)..self.rows.start + MARGIN {
-            ring.load(simd, floats, x, row);
+            ring.load(simd, floats, x, image, row);
         }
         for row in self.rows {
-            ring.load(simd, floats, x, row + MARGIN);
-            convolve_row(simd, ring, floats, self.weight, self.bias, row, results);
-            self.finish.finish(simd, self.image, row, results, stride);
+            ring.load(simd, floats, x, image, row + MARGIN);
+            convolve_row(simd, ring, floats, self.weight, self.bias, image, row, results);
+            for Segment { column, len, position } in field.segments(image, row) {
+                let results = &results[column * stride..][..len * stride];
+                self.finish.finish(simd, position, len, results, stride);
+            }
         }
     }
 }
 
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the parts of a band, which are borrowed apart")]
 fn convolve_row<S: Simd>(
     simd: S,
-    ring: Ring<S>,
+    ring: Ring<'_, S>,
     floats: &[f32],
     weight: &[f32],
     bias: &[f32],
+    image: usize,
     row: usize,
     results: &mut [f32],
 ) {
@@ -191,7 +198,7 @@ fn convolve_row<S: Simd>(
     for block in 0..ring.blocks {
         let weight = &weight[block * TAPS * lanes..][..TAPS * lanes];
         let bias = vector::<S>(bias, block * lanes);
-        for first in (0..ring.outputs).step_by(TOGETHER) {
+        for first in ring.groups(image, row) {
             let mut sums = [bias; TOGETHER];
             for tap_row in ring.tap_rows(row) {
                 let start = ring.start(row + tap_row - MARGIN, block) + first * lanes;
@@ -215,21 +222,22 @@ fn convolve_row<S: Simd>(
 
 /// Seven rows of an image as `[row mod 7][block of channels][column, with margins][lane]`.
 #[derive(Clone, Copy)]
-pub(super) struct Ring<S> {
-    images: Images,
+pub(super) struct Ring<'a, S> {
+    field: Field<'a>,
     pub(super) blocks: usize,
-    /// Columns that are computed: the width, rounded up.
+    /// Columns that may be computed: the width, and as many as groups of outputs reach beyond it.
     outputs: usize,
     simd: core::marker::PhantomData<S>,
 }
 
-impl<S: Simd> Ring<S> {
+impl<'a, S: Simd> Ring<'a, S> {
     #[inline(always)]
-    pub(super) fn new(images: Images) -> Self {
+    pub(super) fn new(field: Field<'a>) -> Self {
+        let Images { width, channels, .. } = field.maps;
         Self {
-            images,
-            blocks: images.channels.div_ceil(S::F32_LANES),
-            outputs: images.width.next_multiple_of(TOGETHER),
+            field,
+            blocks: channels.div_ceil(S::F32_LANES),
+            outputs: if field.is_sparse() { width + TOGETHER - 1 } else { width.next_multiple_of(TOGETHER) },
             simd: core::marker::PhantomData,
         }
     }
@@ -253,20 +261,52 @@ impl<S: Simd> Ring<S> {
     /// Rows of the kernel that meet the image when its centre is in row `row`.
     #[inline(always)]
     pub(super) fn tap_rows(self, row: usize) -> Range<usize> {
-        MARGIN.saturating_sub(row)..KERNEL.min(self.images.height + MARGIN - row)
+        MARGIN.saturating_sub(row)..KERNEL.min(self.field.maps.height + MARGIN - row)
     }
 
-    /// Copies a row of the image in, if it has one.
+    /// The first columns of the groups of outputs that a row needs.
     #[inline(always)]
-    pub(super) fn load(self, simd: S, floats: &mut [f32], x: &[f32], row: usize) {
-        if row >= self.images.height {
+    fn groups(self, image: usize, row: usize) -> Groups<'a> {
+        Groups { runs: self.field.runs(image, row), run: 0..0 }
+    }
+
+    /// Copies a row of an image in, if it has one.
+    #[inline(always)]
+    pub(super) fn load(self, simd: S, floats: &mut [f32], x: &[f32], image: usize, row: usize) {
+        let Images { height, channels, .. } = self.field.maps;
+        if row >= height {
             return;
         }
-        let Images { width, .. } = self.images;
-        let start = self.start(row, 0) + MARGIN * S::F32_LANES;
-        let end = self.start(row, 0) + self.blocks * self.columns() * S::F32_LANES;
-        let (row_len, stride) = (width * self.images.channels, self.columns() * S::F32_LANES);
-        blocked(simd, &x[row * row_len..][..row_len], self.images.channels, &mut floats[start..end], stride);
+        let stride = self.columns() * S::F32_LANES;
+        let floats = &mut floats[self.start(row, 0)..][..self.blocks * stride];
+        if self.field.is_sparse() {
+            // What another row left where this one has nothing.
+            floats.fill(0.0);
+        }
+        for Segment { column, len, position } in self.field.segments(image, row) {
+            let floats = &mut floats[(MARGIN + column) * S::F32_LANES..];
+            blocked(simd, &x[position * channels..][..len * channels], channels, floats, stride);
+        }
+    }
+}
+
+/// See [`Ring::groups`].
+struct Groups<'a> {
+    runs: Runs<'a>,
+    run: Range<usize>,
+}
+
+impl Iterator for Groups<'_> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.run.is_empty() {
+            self.run = self.runs.next()?;
+        }
+        let first = self.run.start;
+        self.run.start += TOGETHER;
+        Some(first)
     }
 }
 

@@ -8,18 +8,23 @@ use rayon::prelude::*;
 use super::buffer::{Shared, with_scratch};
 use super::depthwise::{Images, MARGIN, Ring, TAPS, blocked, set_vector, vector};
 use super::dispatch::run;
+use super::field::{Field, Segment};
 use crate::block::KERNEL;
 
 /// The gradient of a depthwise convolution with respect to its weight, `[channels, 1, 7, 7]`, and
 /// its bias, `[channels]`.
-pub(crate) fn depthwise_weight_gradient(x: &[f32], gradient: &[f32], images: Images) -> (Vec<f32>, Vec<f32>) {
-    run(WeightGradient { x, gradient, images })
+pub(crate) fn depthwise_weight_gradient(
+    x: &[f32],
+    gradient: &[f32],
+    field: Field<'_>,
+) -> (Vec<f32>, Vec<f32>) {
+    run(WeightGradient { x, gradient, field })
 }
 
 struct WeightGradient<'a> {
     x: &'a [f32],
     gradient: &'a [f32],
-    images: Images,
+    field: Field<'a>,
 }
 
 impl pulp::WithSimd for WeightGradient<'_> {
@@ -28,23 +33,23 @@ impl pulp::WithSimd for WeightGradient<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (Vec<f32>, Vec<f32>) {
         let lanes = S::F32_LANES;
-        let Images { channels, .. } = self.images;
-        let bands = self.images.bands();
+        let Images { width, channels, .. } = self.field.maps;
+        let bands = self.field.maps.bands();
         // [band][block of channels][tap, then bias][lane], summed in the order of the bands.
         let len = channels.div_ceil(lanes) * (TAPS + 1) * lanes;
         let mut sums = vec![0.0; bands.len() * len];
         let shared = Shared::new(&mut sums);
-        let ring = Ring::<S>::new(self.images);
-        let sizes = [ring.len(), ring.blocks * self.images.width * lanes];
+        let ring = Ring::<S>::new(self.field);
+        let sizes = [ring.len(), ring.blocks * width * lanes];
         bands.into_par_iter().enumerate().for_each(|(index, (image, rows))| {
-            let image = image * self.images.floats()..(image + 1) * self.images.floats();
             // SAFETY: each band has its own part.
             let sums = unsafe { shared.part(index * len, len) };
             with_scratch(sizes, |[floats, gradients]| {
                 run(WeightBand {
-                    x: &self.x[image.clone()],
-                    gradient: &self.gradient[image],
-                    images: self.images,
+                    x: self.x,
+                    gradient: self.gradient,
+                    field: self.field,
+                    image,
                     rows,
                     floats,
                     gradients,
@@ -72,7 +77,8 @@ impl pulp::WithSimd for WeightGradient<'_> {
 struct WeightBand<'a> {
     x: &'a [f32],
     gradient: &'a [f32],
-    images: Images,
+    field: Field<'a>,
+    image: usize,
     rows: Range<usize>,
     floats: &'a mut [f32],
     gradients: &'a mut [f32],
@@ -85,31 +91,35 @@ impl pulp::WithSimd for WeightBand<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = S::F32_LANES;
-        let Images { width, channels, .. } = self.images;
-        let Self { x, floats, gradients, sums, .. } = self;
-        let ring = Ring::<S>::new(self.images);
+        let Self { x, field, image, floats, gradients, sums, .. } = self;
+        let Images { width, channels, .. } = field.maps;
+        let ring = Ring::<S>::new(field);
         floats.fill(0.0);
         for row in self.rows.start.saturating_sub(MARGIN)..self.rows.start + MARGIN {
-            ring.load(simd, floats, x, row);
+            ring.load(simd, floats, x, image, row);
         }
         for row in self.rows {
-            ring.load(simd, floats, x, row + MARGIN);
-            let gradient = &self.gradient[row * width * channels..][..width * channels];
-            blocked(simd, gradient, channels, gradients, width * lanes);
+            ring.load(simd, floats, x, image, row + MARGIN);
+            for Segment { column, len, position } in field.segments(image, row) {
+                let gradient = &self.gradient[position * channels..][..len * channels];
+                blocked(simd, gradient, channels, &mut gradients[column * lanes..], width * lanes);
+            }
             for block in 0..ring.blocks {
                 let sums = &mut sums[block * (TAPS + 1) * lanes..][..(TAPS + 1) * lanes];
-                let gradients = &gradients[block * width * lanes..][..width * lanes];
-                for tap_row in ring.tap_rows(row) {
-                    let inputs = &floats[ring.start(row + tap_row - MARGIN, block)..];
-                    let sums = &mut sums[tap_row * KERNEL * lanes..][..KERNEL * lanes];
-                    tap_sums(simd, inputs, gradients, sums);
+                for run in field.runs(image, row) {
+                    let gradients = &gradients[(block * width + run.start) * lanes..][..run.len() * lanes];
+                    for tap_row in ring.tap_rows(row) {
+                        let start = ring.start(row + tap_row - MARGIN, block) + run.start * lanes;
+                        let sums = &mut sums[tap_row * KERNEL * lanes..][..KERNEL * lanes];
+                        tap_sums(simd, &floats[start..], gradients, sums);
+                    }
+                    let (gradients, _) = S::as_simd_f32s(gradients);
+                    let mut bias = vector::<S>(sums, TAPS * lanes);
+                    for &gradient in gradients {
+                        bias = simd.add_f32s(bias, gradient);
+                    }
+                    set_vector::<S>(sums, TAPS * lanes, bias);
                 }
-                let (gradients, _) = S::as_simd_f32s(gradients);
-                let mut bias = vector::<S>(sums, TAPS * lanes);
-                for &gradient in gradients {
-                    bias = simd.add_f32s(bias, gradient);
-                }
-                set_vector::<S>(sums, TAPS * lanes, bias);
             }
         }
     }

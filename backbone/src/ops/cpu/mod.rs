@@ -11,6 +11,7 @@ pub(crate) mod depthwise;
 pub(crate) mod depthwise_weight;
 pub mod dispatch;
 pub mod exponential;
+pub(crate) mod field;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub mod matmul;

@@ -3,13 +3,13 @@
 use anyhow::{Result, ensure};
 
 use super::{above_zero, filled, length, not_negative, positive, share};
-use crate::recipe::{Decay, Optimizer, Recipe, Schedule, TransformRecipe};
+use crate::recipe::{Decay, Optimizer, Schedule, Train, TransformRecipe};
 
 /// More threads than this only wait for each other.
 const MOST_WORKERS: usize = 256;
 
-pub(super) fn check_train(recipe: &Recipe) -> Result<()> {
-    let train = &recipe.train;
+/// The training loop, of any kind of recipe.
+pub(crate) fn check_train(train: &Train) -> Result<()> {
     positive("train.epochs", train.epochs)?;
     length("train.batch_size", train.batch_size)?;
     ensure!(
@@ -35,6 +35,22 @@ pub(super) fn check_train(recipe: &Recipe) -> Result<()> {
         .try_for_each(|(index, step)| check_transform(&format!("train.transforms.{index}"), step))
 }
 
+/// A crop that looks at labels has nothing to look at where objects are the truth.
+pub(super) fn refuse_category_crops(train: &Train) -> Result<()> {
+    fn any(steps: &[TransformRecipe]) -> bool {
+        steps.iter().any(|step| match step {
+            TransformRecipe::CategoryCrop { .. } => true,
+            TransformRecipe::OneOf(sequences) => sequences.iter().any(|sequence| any(sequence)),
+            _ => false,
+        })
+    }
+    ensure!(
+        !any(&train.transforms),
+        "train.transforms: `category-crop` is for semantic segmentation; possible here: `random-crop`, `large-scale-jitter`"
+    );
+    Ok(())
+}
+
 fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
     let side = |name: &str, value: u32| length(&format!("{key}.{name}"), value as usize);
     match step {
@@ -49,16 +65,7 @@ fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
         }
         TransformRecipe::LargeScaleJitter { side: square, min_scale, max_scale } => {
             side("large-scale-jitter.side", *square)?;
-            above_zero(&format!("{key}.large-scale-jitter.min_scale"), *min_scale)?;
-            ensure!(
-                min_scale <= max_scale,
-                "{key}.large-scale-jitter.max_scale = {max_scale}: must not be below min_scale = {min_scale}"
-            );
-            // What it is scaled to before it is cut.
-            length(
-                &format!("{key}.large-scale-jitter, its side times max_scale"),
-                (f64::from(*square) * max_scale) as usize,
-            )
+            check_scales(&format!("{key}.large-scale-jitter"), *square, *min_scale, *max_scale)
         }
         TransformRecipe::RandomCrop { min_side, max_side, empty: _ } => {
             side("random-crop.min_side", *min_side)?;
@@ -67,6 +74,17 @@ fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
                 "{key}.random-crop.max_side = {max_side}: must not be below min_side = {min_side}"
             );
             Ok(())
+        }
+        TransformRecipe::RandomResize { short_side, long_side, min_scale, max_scale } => {
+            side("random-resize.short_side", *short_side)?;
+            side("random-resize.long_side", *long_side)?;
+            check_scales(&format!("{key}.random-resize"), *long_side, *min_scale, *max_scale)
+        }
+        TransformRecipe::CategoryCrop { height, width, max_category_share } => {
+            side("category-crop.height", *height)?;
+            side("category-crop.width", *width)?;
+            above_zero(&format!("{key}.category-crop.max_category_share"), *max_category_share)?;
+            share(&format!("{key}.category-crop.max_category_share"), *max_category_share)
         }
         TransformRecipe::Flip { probability } => share(&format!("{key}.flip.probability"), *probability),
         TransformRecipe::FlipVertical { probability } => {
@@ -108,8 +126,19 @@ fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
     }
 }
 
-pub(super) fn check_optimizer(recipe: &Recipe) -> Result<()> {
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+/// Random scales of a side, and what the largest makes of it.
+fn check_scales(key: &str, side: u32, min_scale: f64, max_scale: f64) -> Result<()> {
+    above_zero(&format!("{key}.min_scale"), min_scale)?;
+    ensure!(
+        min_scale <= max_scale,
+        "{key}.max_scale = {max_scale}: must not be below min_scale = {min_scale}"
+    );
+    length(&format!("{key}, its side times max_scale"), (f64::from(side) * max_scale) as usize)
+}
+
+/// The optimizer and its rates, of any kind of recipe.
+pub(crate) fn check_optimizer(optimizer: &Optimizer, schedule: &Schedule) -> Result<()> {
+    let Optimizer::Adamw(adamw) = optimizer;
     above_zero("optimizer.adamw.lr", adamw.lr)?;
     above_zero("optimizer.adamw.eps", adamw.eps)?;
     for (index, beta) in adamw.betas.iter().enumerate() {
@@ -119,7 +148,7 @@ pub(super) fn check_optimizer(recipe: &Recipe) -> Result<()> {
         );
     }
     not_negative("optimizer.adamw.weight_decay", adamw.weight_decay)?;
-    check_schedule(&recipe.schedule, adamw.lr)
+    check_schedule(schedule, adamw.lr)
 }
 
 fn check_schedule(schedule: &Schedule, lr: f64) -> Result<()> {

@@ -1,0 +1,76 @@
+//! What can be typed after `cvx-seg`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::{BenchArgs, parse_size};
+use crate::det::{CheckArgs, RecipeArgs, TrainArgs};
+use crate::device_spec::DeviceSpec;
+
+/// Train, evaluate and run UPerNet on ConvNeXt.
+///
+/// Exit codes: 0 done, 1 outside the recipe's expectations, 2 bad input.
+#[derive(Debug, Parser)]
+#[command(name = "cvx-seg", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train by a recipe; writes a run folder with log, curves, metrics and checkpoints
+    Train(TrainArgs),
+    /// Evaluate a checkpoint on the recipe's validation images
+    Eval(EvalArgs),
+    /// Print parameters, FLOPs, feature strides and layer-decay groups of a recipe's model
+    Info(InfoArgs),
+    /// Read the whole data set of a recipe and report what would hurt training
+    Check(CheckArgs),
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
+    /// folder
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Also write the numbers to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Input height and width for the FLOPs and for --bench, as in `512x512`
+    #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "512x512", value_parser = parse_size)]
+    pub size: [usize; 2],
+    /// How to measure instead
+    #[command(flatten)]
+    pub bench_args: BenchArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

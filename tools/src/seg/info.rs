@@ -1,0 +1,60 @@
+//! `cvx-seg info`: what a recipe's model is made of, without data and without training.
+
+use anyhow::{Context, Result};
+use burn::prelude::*;
+
+use super::args::InfoArgs;
+use super::bench::Bench;
+use super::flops::Flops;
+use super::initial::random;
+use super::model::Architecture;
+use super::recipe::Recipe;
+use crate::exit::{Exit, Streams};
+use crate::recipe::{self, Optimizer};
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+
+/// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates, or measures.
+pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let out = &mut *streams.out;
+    if args.bench_args.bench {
+        let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(args.size)? };
+        writeln!(out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
+        return Ok(Exit::Done);
+    }
+    let segmentor = random(&recipe, &Device::flex());
+    writeln!(out, "{:<14} {:>12}", "parameters", "count")?;
+    for (part, count) in [
+        ("backbone", params::count_trained(&segmentor.backbone)),
+        ("decode head", params::count_trained(&segmentor.heads.decode_head)),
+        ("auxiliary head", params::count_trained(&segmentor.heads.auxiliary_head)),
+        ("total", params::count_trained(&segmentor)),
+    ] {
+        writeln!(out, "{part:<14} {count:>12}")?;
+    }
+
+    let [height, width] = args.size;
+    let backbone = recipe.model.config();
+    let flops = Flops::count(&backbone, &Architecture::of(&recipe).upernet, args.size);
+    writeln!(out, "\n{:<14} {:>12}", "GFLOPs", format!("{height}x{width}"))?;
+    let Flops { backbone: body, pooling, fpn, fusion } = flops;
+    for (part, count) in
+        [("backbone", body), ("pooling", pooling), ("fpn", fpn), ("fusion", fusion), ("total", flops.total())]
+    {
+        writeln!(out, "{part:<14} {:>12.2}", count as f64 / 1e9)?;
+    }
+    writeln!(out, "(multiply-adds of convolutions and linear layers, without the auxiliary head)")?;
+
+    writeln!(out, "\n{:<14} {:>8} {:>8} {:>12}", "feature", "stride", "channels", "cells")?;
+    for (name, spec) in ["c2", "c3", "c4", "c5"].iter().zip(backbone.feature_specs()) {
+        let cells = format!("{}x{}", height / spec.stride, width / spec.stride);
+        writeln!(out, "{name:<14} {:>8} {:>8} {cells:>12}", spec.stride, spec.channels)?;
+    }
+
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let groups = ParamGroups::new(&params::trained(&segmentor), adamw.layer_decay(), adamw.weight_decay())
+        .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{groups}", adamw.lr)?;
+    Ok(Exit::Done)
+}

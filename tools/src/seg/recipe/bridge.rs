@@ -1,0 +1,86 @@
+//! From what a person wrote to what the modules need. Every struct is taken apart by name, so that a new entry of the
+//! recipe cannot be forgotten here.
+
+use cvx_data::{ClassList, LabelEncoding, ZeroLabel};
+use cvx_heads::{FcnHeadConfig, PixelMean, SegmentationLossConfig, UperNetConfig};
+
+use super::{Auxiliary, Classes, Convention, Labels, Loss, MeanOver, Upernet, Zero};
+
+impl Upernet {
+    /// The heads' configuration.
+    pub fn config(&self) -> UperNetConfig {
+        let Self { num_classes, channels, pool_scales, dropout, auxiliary, loss } = self;
+        UperNetConfig::new(*num_classes)
+            .with_channels(*channels)
+            .with_pool_scales(pool_scales.clone())
+            .with_dropout(*dropout)
+            .with_auxiliary(auxiliary.as_ref().map(Auxiliary::config))
+            .with_loss(loss.config())
+    }
+}
+
+impl Auxiliary {
+    fn config(&self) -> FcnHeadConfig {
+        let Self { channels, num_convs, loss_weight } = self;
+        FcnHeadConfig::new()
+            .with_channels(*channels)
+            .with_num_convs(*num_convs)
+            .with_loss_weight(*loss_weight)
+    }
+}
+
+impl Loss {
+    fn config(&self) -> SegmentationLossConfig {
+        let Self { cross_entropy, mean_over, class_weights, dice, lovasz } = self;
+        SegmentationLossConfig::new()
+            .with_cross_entropy(*cross_entropy)
+            .with_pixel_mean(match mean_over {
+                MeanOver::AllPixels => PixelMean::All,
+                MeanOver::LabelledPixels => PixelMean::NotIgnored,
+            })
+            .with_class_weights(class_weights.clone())
+            .with_dice(*dice)
+            .with_lovasz(*lovasz)
+    }
+}
+
+impl Classes {
+    /// Their names and colours.
+    pub fn list(&self) -> ClassList {
+        match self {
+            Self::Ade20k => ClassList::ade20k(),
+            Self::Voc => ClassList::voc(),
+            Self::Cityscapes => ClassList::cityscapes(),
+            Self::Named(names) => ClassList::named(names.clone()),
+        }
+    }
+}
+
+impl Labels {
+    /// How label images are read.
+    pub fn encoding(&self) -> LabelEncoding {
+        match self.clone() {
+            Self::Index { zero, ignored } => LabelEncoding::Index {
+                zero: match zero {
+                    Zero::Class => ZeroLabel::Class,
+                    Zero::Ignored => ZeroLabel::Ignored,
+                },
+                ignored,
+            },
+            Self::Values { values, ignored } => LabelEncoding::Values { values, ignored },
+            Self::Palette { colors, ignored } => LabelEncoding::Palette { colors, ignored },
+        }
+    }
+}
+
+impl Convention {
+    /// The evaluator's.
+    pub fn convention(self) -> cvx_data::Convention {
+        match self {
+            Self::Mmseg => cvx_data::Convention::Mmseg,
+            Self::Ade => cvx_data::Convention::Ade,
+            Self::Detectron2 => cvx_data::Convention::Detectron2,
+            Self::Torchmetrics => cvx_data::Convention::Torchmetrics,
+        }
+    }
+}

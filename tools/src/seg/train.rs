@@ -1,0 +1,162 @@
+//! `cvx-seg train`: from a recipe to a run folder with a trained segmentor in it.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::prelude::*;
+use cvx_data::{Dataset, SegmentationFolder};
+use cvx_heads::{SegmentationTerms, UperNetLosses};
+
+use super::data::{self, Batch, Source};
+use super::description::describe;
+use super::eval::Evaluation;
+use super::initial::initial;
+use super::judge;
+use super::model::{Preprocessing, Segmentor};
+use super::recipe::Recipe;
+use crate::counting::Counting;
+use crate::det::TrainArgs;
+use crate::exit::{Exit, Streams};
+use crate::recipe::{self, Kind as _, Optimizer};
+use crate::train::adamw::AdamW;
+use crate::train::course::{Evaluated, Task};
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+use crate::train::pending::Losses;
+use crate::train::progress::Progress;
+use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+use crate::verdict;
+use crate::wording::{abridged, counted};
+
+/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 3] = ["train.workers", "train.checkpoint_every_steps", "expect"];
+
+/// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
+pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    // What is asked for.
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let device = args.device.open()?;
+
+    // Whether the run may begin is known before the data are read.
+    let resolved = recipe.to_toml()?;
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    RunFolder::expect(&recipe.run.folder, &told)?;
+
+    // Data.
+    let source = Source::of(&recipe.data)?;
+    source.compare_classes(&recipe)?;
+    let (train_set, val_set) = (source.open_train()?, source.open_val()?);
+    let loader = data::train_loader(&recipe, &train_set)?;
+
+    // Model and optimizer.
+    let autodiff = device.clone().autodiff();
+    let (segmentor, remarks) = initial(&recipe, &source.classes.names, &autodiff)?;
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let params = params::trained(&segmentor);
+    let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())?;
+
+    // The run.
+    let run = RunFolder::open(&recipe.run.folder, &told)?;
+    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
+    let total_steps = steps_per_epoch * recipe.train.epochs;
+    summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, streams)?;
+    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
+    let mut trainer = Trainer::new(
+        segmentor,
+        TrainerParts {
+            optimizer: AdamW::new(adamw.config(), groups),
+            schedule: recipe.schedule.config(adamw.lr, steps_per_epoch, total_steps),
+            run,
+            description: describe(&recipe, &source.classes.names)?,
+            config: TrainerConfig {
+                seed: recipe.seed,
+                epochs: recipe.train.epochs,
+                accumulation: recipe.train.accumulation_steps,
+                clip_norm: recipe.train.max_grad_norm,
+                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
+                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
+                best_metric: recipe.evaluate.best_by.clone(),
+            },
+            progress: Progress::on_stderr(total_steps),
+        },
+    )?;
+    let task = Task {
+        collate: &|samples| {
+            let size = data::padded_size(samples, &recipe.train.transforms, &recipe.input);
+            data::collate(samples, size, &recipe.input, &autodiff)
+        },
+        losses: &|segmentor: &Segmentor, batch: Batch, _| {
+            by_name(segmentor.losses(batch.images, batch.labels))
+        },
+        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+    };
+    task.run(&mut trainer, &loader, streams.out)?;
+
+    // What came out of it.
+    let metrics_file = trainer.run().metrics();
+    let best_checkpoint = trainer.run().best_checkpoint();
+    trainer.finish()?;
+    verdict::of_run(&recipe.evaluate.best_by, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+}
+
+/// The losses of both heads, in the order in which they are shown.
+fn by_name(losses: UperNetLosses) -> Losses {
+    let UperNetLosses { decode, auxiliary } = losses;
+    let SegmentationTerms { cross_entropy, dice, lovasz, accuracy: _ } = decode;
+    let mut named = vec![("ce", Some(cross_entropy)), ("dice", dice), ("lovasz", lovasz)];
+    if let Some(SegmentationTerms { cross_entropy, dice, lovasz, accuracy: _ }) = auxiliary {
+        named.extend([("aux_ce", Some(cross_entropy)), ("aux_dice", dice), ("aux_lovasz", lovasz)]);
+    }
+    named.into_iter().filter_map(|(name, loss)| Some((name, loss?))).collect()
+}
+
+/// Evaluates the model as it is, on the device without autodiff.
+fn evaluate(
+    recipe: &Recipe,
+    trainer: &mut Trainer<Segmentor>,
+    val_set: &std::sync::Arc<SegmentationFolder>,
+    device: &Device,
+) -> Result<Evaluated> {
+    let segmentor = trainer.model().valid();
+    let preprocessing = Preprocessing::of(recipe);
+    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, device };
+    let mut counting = Counting::quiet("evaluated", val_set.len());
+    let began = Instant::now();
+    let matrix = evaluation.run(val_set, recipe.train.workers, &mut || {
+        counting.advance(1);
+        if let Some(line) = counting.due_line() {
+            trainer.progress().say(&line);
+        }
+    })?;
+    let metrics = matrix.metrics(recipe.evaluate.convention.convention());
+    let names = val_set.class_names();
+    let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
+    let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
+    trainer.progress().say(&line);
+    Ok(Evaluated { metrics: judge::named(&metrics, &names), tables: metrics.table(&names) })
+}
+
+/// Says what is about to happen.
+fn summarise(
+    recipe: &Recipe,
+    [train_set, val_set]: [&SegmentationFolder; 2],
+    segmentor: &Segmentor,
+    args: &TrainArgs,
+    total_steps: usize,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let out = &mut *streams.out;
+    let names = train_set.class_names();
+    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
+    writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
+    writeln!(out, "classes     {}: {}", names.len(), abridged(&names))?;
+    writeln!(out, "parameters  {:.2} million", params::count_trained(segmentor) as f64 / 1e6)?;
+    writeln!(out, "device      {}", args.device.resolve())?;
+    writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
+    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
+    Ok(())
+}
