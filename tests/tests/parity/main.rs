@@ -22,6 +22,7 @@ mod segmentor_operations;
 mod segmentor_reference;
 mod segmentor_training;
 mod segmentor_trajectory;
+mod segmentor_views;
 mod tables;
 mod trajectory;
 
@@ -41,6 +42,7 @@ const KINDS: [&str; 11] = [
     "train_fcmae",
     "train_upernet",
     "upernet",
+    "upernet_views",
 ];
 
 #[test]

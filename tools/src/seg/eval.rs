@@ -9,9 +9,9 @@ use cvx_data::{ConfusionMatrix, Dataset, Sample, SegmentationFolder};
 use super::args::EvalArgs;
 use super::data::{self, Source};
 use super::description::{expect_recipe, expect_recipe_of};
+use super::inference::{Look, label_image};
 use super::initial::random;
 use super::judge;
-use super::look::look_at;
 use super::model::{Preprocessing, Segmentor};
 use super::recipe::Recipe;
 use crate::counting::Counting;
@@ -71,10 +71,11 @@ impl Evaluation<'_> {
         workers: usize,
         progress: &mut dyn FnMut(),
     ) -> Result<ConfusionMatrix> {
+        let look = Look::once(self.preprocessing.window);
         let mut matrix = ConfusionMatrix::new(dataset.num_classes());
         for samples in data::val_loader(dataset, workers).epoch(0, 0) {
             for Sample { index, image, .. } in samples? {
-                let predicted = look_at(self.segmentor, &image, self.preprocessing, self.device);
+                let predicted = label_image(self.segmentor, &image, self.preprocessing, &look, self.device);
                 matrix.add(&dataset.labels(index)?, &predicted);
                 progress();
             }
