@@ -79,5 +79,7 @@ pub use crate::shapes::{
     generate_labelled,
 };
 pub use crate::tar_shards::{TarShards, TarShardsError};
-pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
+pub use crate::transforms::{
+    Negative, Photometric, Photometric8Bit, Pipeline, Transform, normalise_into, pad_to_multiple,
+};
 pub use crate::unreadable::Unreadable;

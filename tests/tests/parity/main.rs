@@ -30,7 +30,7 @@ use cvx_backbone::Layout;
 use cvx_tests::golden::{Array, Golden};
 
 /// What the modules above test.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "backbone",
     "classifier",
     "fcmae",

@@ -38,7 +38,9 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let (segmentor, remarks) = weights.load(random(&recipe, &device))?;
     remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
     let preprocessing = Preprocessing::of(&recipe);
-    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, device: &device };
+    let look = recipe.evaluate.look();
+    let evaluation =
+        Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, look: &look, device: &device };
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
     let matrix = evaluation.run(&val_set, recipe.train.workers, &mut || counting.advance(1))?;
     drop(counting);
@@ -59,6 +61,8 @@ pub(super) struct Evaluation<'a> {
     pub(super) segmentor: &'a Segmentor,
     /// How images become its input.
     pub(super) preprocessing: &'a Preprocessing,
+    /// How each image is looked at.
+    pub(super) look: &'a Look,
     /// The segmentor's device.
     pub(super) device: &'a Device,
 }
@@ -71,11 +75,11 @@ impl Evaluation<'_> {
         workers: usize,
         progress: &mut dyn FnMut(),
     ) -> Result<ConfusionMatrix> {
-        let look = Look::once(self.preprocessing.window);
         let mut matrix = ConfusionMatrix::new(dataset.num_classes());
         for samples in data::val_loader(dataset, workers).epoch(0, 0) {
             for Sample { index, image, .. } in samples? {
-                let predicted = label_image(self.segmentor, &image, self.preprocessing, &look, self.device);
+                let predicted =
+                    label_image(self.segmentor, &image, self.preprocessing, self.look, self.device);
                 matrix.add(&dataset.labels(index)?, &predicted);
                 progress();
             }

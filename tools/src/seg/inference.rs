@@ -96,13 +96,16 @@ impl Look {
     /// Refuses what cannot be.
     ///
     /// # Errors
-    /// If there is no view, or one of a size that makes no sense.
-    pub fn check(&self) -> Result<()> {
+    /// If there is no view, or one of a size that makes no sense; `key` is what its entries' names begin with.
+    pub fn check(&self, key: &str) -> Result<()> {
         let Self { window, scales, flip: _ } = self;
-        window.check("window")?;
-        checks::filled("scales", scales)?;
-        for scale in scales {
-            ensure!((0.05..=20.0).contains(scale), "scales: {scale}: possible are 0.05 to 20");
+        window.check(&format!("{key}window"))?;
+        checks::filled(&format!("{key}scales"), scales)?;
+        for (index, scale) in scales.iter().enumerate() {
+            ensure!(
+                (0.05..=20.0).contains(scale),
+                "{key}scales.{index} = {scale}: must lie between 0.05 and 20"
+            );
         }
         Ok(())
     }

@@ -122,7 +122,8 @@ fn evaluate(
 ) -> Result<Evaluated> {
     let segmentor = trainer.model().valid();
     let preprocessing = Preprocessing::of(recipe);
-    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, device };
+    let look = recipe.evaluate.look();
+    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, look: &look, device };
     let mut counting = Counting::quiet("evaluated", val_set.len());
     let began = Instant::now();
     let matrix = evaluation.run(val_set, recipe.train.workers, &mut || {

@@ -20,6 +20,14 @@ impl Kind for Recipe {
         let Head::Upernet(upernet) = &self.head;
         check_upernet(upernet)?;
         checks::training::check_train(&self.train)?;
+        let micro_batch = self.train.batch_size / self.train.accumulation_steps;
+        ensure!(
+            micro_batch > 1,
+            "train.batch_size = {} in train.accumulation_steps = {} parts: a part must have at least 2 images, since the \
+             batch normalisation of pooled maps needs two at a time",
+            self.train.batch_size,
+            self.train.accumulation_steps
+        );
         checks::training::check_optimizer(&self.optimizer, &self.schedule)?;
         check_evaluate(&self.evaluate)?;
         checks::check_expect(&self.expect, judge::known_metric)
@@ -90,9 +98,9 @@ fn check_dropout(dropout: f64) -> Result<()> {
 }
 
 fn check_evaluate(evaluate: &Evaluate) -> Result<()> {
-    let Evaluate { every_epochs, short_side, long_side, window, convention: _, best_by } = evaluate;
+    let Evaluate { every_epochs, short_side, long_side, convention: _, best_by, .. } = evaluate;
     positive("evaluate.every_epochs", *every_epochs)?;
     checks::check_sides("evaluate.", *short_side, *long_side)?;
-    window.check("evaluate.window")?;
+    evaluate.look().check("evaluate.")?;
     judge::known_metric("evaluate.best_by", best_by)
 }
