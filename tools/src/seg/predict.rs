@@ -32,7 +32,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let mut trained = model::load(&args.weights, &device)?;
     change(&mut trained.preprocessing, args)?;
     let look = Look { window: trained.preprocessing.window, scales: args.scales.clone(), flip: args.flip };
-    look.check().context("--scales and --window do not make a view")?;
+    look.check("--")?;
     let most = LabelMap::MOST_CLASSES - 1;
     ensure!(
         !args.zero_label_offset || trained.classes.names.len() <= most,
@@ -102,18 +102,14 @@ struct Folders {
 
 impl Folders {
     fn create(args: &PredictArgs) -> Result<Self> {
-        let create = |name: &str| {
+        let create = |name: &str| -> Result<PathBuf> {
             let folder = args.out.join(name);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("{}: cannot be created", folder.display()))?;
             Ok(folder)
         };
         let probabilities = args.probabilities.then(|| create("probabilities")).transpose()?;
-        Ok::<_, anyhow::Error>(Self {
-            labels: create("labels")?,
-            overlays: create("overlays")?,
-            probabilities,
-        })
+        Ok(Self { labels: create("labels")?, overlays: create("overlays")?, probabilities })
     }
 }
 
