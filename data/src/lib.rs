@@ -23,6 +23,7 @@ mod image_file;
 mod image_folder;
 mod label_encoding;
 mod label_error;
+mod label_folders;
 mod label_map;
 mod label_png;
 mod loader;
@@ -58,6 +59,7 @@ pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image
 pub use crate::image_folder::{ImageFolder, ImageFolderError};
 pub use crate::label_encoding::{LabelEncoding, LabelEncodingError, ZeroLabel};
 pub use crate::label_error::LabelError;
+pub use crate::label_folders::{LabelFolders, LabelFoldersError, LabelPair, PredictionEncoding};
 pub use crate::label_map::{LabelMap, pad_labels_into};
 pub use crate::label_png::{read_label_png, write_label_png};
 pub use crate::loader::{Epoch, Loader, MOST_WORKERS};

@@ -15,7 +15,7 @@ use crate::label_png::{LabelPng, label_png_size};
 use crate::sample::{DataError, Dataset, Geometry, Sample};
 
 pub use pairs::SegmentationSource;
-pub(crate) use pairs::{Pair, Pairing};
+pub(crate) use pairs::{Pair, Pairing, files_by_stem};
 
 /// Why two folders are no data set.
 #[derive(Debug, thiserror::Error)]

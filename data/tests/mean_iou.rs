@@ -236,3 +236,28 @@ fn the_table_is_in_percent_and_says_nan_of_absent_classes() {
 ";
     assert_eq!(matrix.metrics(Convention::Mmseg).table(&names), expected);
 }
+
+#[test]
+fn classes_that_nobody_uses_can_be_left_off() {
+    let map = |pixels: [u8; 4]| LabelMap { width: 4, height: 1, pixels: pixels.into() };
+    let count = |num_classes| {
+        let mut matrix = ConfusionMatrix::new(num_classes);
+        matrix.add(&map([0, 1, 1, 255]), &map([0, 1, 3, 9]));
+        matrix
+    };
+    let all = count(255);
+    assert_eq!(all.num_classes_seen(), 4);
+    assert_eq!(all.clone().first_classes(4).metrics(Convention::Ade), count(4).metrics(Convention::Ade));
+    // What is predicted beyond is a miss.
+    assert_eq!(all.first_classes(2).out_of_range(1), 1);
+    assert_eq!(ConfusionMatrix::new(3).num_classes_seen(), 0);
+}
+
+#[test]
+#[should_panic(expected = "no other class is true")]
+fn a_true_class_cannot_be_left_off() {
+    let map = LabelMap { width: 1, height: 1, pixels: vec![2] };
+    let mut matrix = ConfusionMatrix::new(3);
+    matrix.add(&map, &map);
+    let _ = matrix.first_classes(2);
+}

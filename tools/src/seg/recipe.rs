@@ -11,6 +11,8 @@ use crate::recipe::{Expectation, Input, Model, Optimizer, Run, Schedule, ShapesD
 mod bridge;
 mod checks;
 
+pub(crate) use self::bridge::palette_of;
+
 /// One run, as written in a TOML file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
