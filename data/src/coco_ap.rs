@@ -55,6 +55,9 @@ pub enum IouType {
     Bbox,
     /// Masks; a detection's area is that of its mask.
     Segm,
+    /// Masks, of which the part near their edge has to overlap too: the smaller of mask IoU and boundary IoU counts, crowd
+    /// regions by mask IoU alone. Boundary IoU, Cheng et al. 2021, <https://arxiv.org/abs/2103.16562>.
+    Boundary,
 }
 
 /// Thresholds, limits and area ranges of an evaluation.
@@ -255,7 +258,7 @@ impl<'a> CocoEvaluator<'a> {
     /// Those of [`CocoEvaluator::finish`].
     pub fn metrics(&self) -> Result<CocoMetrics, CocoError> {
         self.check_ids()?;
-        let evaluate = |group: &Group<'_>| Ok(curves(&match_group(group, self)?, &self.params));
+        let evaluate = |group: &Group<'_>| Ok(curves(&match_group(group, self, &self.params)?, &self.params));
         let groups = self.by_category();
         let categories: Vec<Result<CategoryCurves, CocoError>> = groups.par_iter().map(evaluate).collect();
         let categories: Vec<CategoryCurves> = categories.into_iter().collect::<Result<_, _>>()?;

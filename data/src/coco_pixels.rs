@@ -95,6 +95,19 @@ impl Pixels {
         }
     }
 
+    /// An empty mask, to which [`Pixels::push_run`] adds.
+    pub(crate) fn begin_runs(&mut self, height: u32, width: u32) {
+        (self.height, self.width, self.area) = (height, width, 0);
+        self.runs.clear();
+        self.counts.clear();
+    }
+
+    /// Adds foreground behind all that is there. The box stays what it was.
+    pub(crate) fn push_run(&mut self, start: u32, end: u32) {
+        self.area += u64::from(end - start);
+        self.runs.push([start, end]);
+    }
+
     fn measure(&mut self) {
         let mut extent = Extent::new(self.height);
         let mut area = 0;

@@ -91,12 +91,7 @@ impl<'a> Form<'a> {
 fn read_polygons(mut json: Json<'_>) -> Option<Form<'_>> {
     let mut polygons = Vec::new();
     let walked = json.list(|json| {
-        let mut numbers = Vec::new();
-        json.list(|json| {
-            numbers.push(json.number()?);
-            Ok::<_, JsonError>(())
-        })?;
-        polygons.push(numbers);
+        polygons.push(json.numbers()?);
         Ok::<_, JsonError>(())
     });
     walked.ok()?;

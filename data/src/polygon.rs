@@ -5,6 +5,8 @@
 //! reference's integer truncations and its two roundings per product (no fused multiply-add, as on x86-64), so an edge
 //! costs one step per column it crosses, and one far outside the image costs nothing.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use crate::rle::{Rle, RleError};
@@ -99,10 +101,14 @@ impl Rle {
 /// What filling needs while it goes on; kept, so that many polygons share it.
 #[derive(Default)]
 pub(crate) struct Outlines {
-    /// Column, and the pixel's index.
-    crossings: Vec<(u32, u32)>,
-    /// Crossings per column, then where the column's begin.
-    columns: Vec<u32>,
+    /// In fifths of a pixel.
+    vertices: Vec<[i64; 2]>,
+    /// Indices of the pixels, edge by edge.
+    crossings: Vec<u32>,
+    /// Of every edge, which columns.
+    edges: Vec<Range<u32>>,
+    /// Crossings per column, then where the column's end.
+    counts: Vec<u32>,
     sorted: Vec<u32>,
 }
 
@@ -175,17 +181,23 @@ impl Outlines {
         let total = height.checked_mul(width).ok_or(RleError::TooLarge { height, width })?;
         // A C cast: toward zero, for negative coordinates too.
         let vertex = |xy: &[f64; 2]| xy.map(|value| i64::from((SCALE as f64 * value + 0.5) as i32));
-        let (vertices, _) = vertices.as_chunks::<2>();
-        self.crossings.clear();
-        let Some(last) = vertices.last() else { return Ok(()) };
-        let first = vertex(&vertices[0]);
-        let mut start = first;
-        for end in &vertices[1..] {
-            let end = vertex(end);
-            push_crossings(start, end, i64::from(height), i64::from(width), &mut self.crossings);
-            start = end;
+        self.vertices.clear();
+        self.vertices.extend(vertices.as_chunks::<2>().0.iter().map(vertex));
+        let (Some(&first), Some(&last)) = (self.vertices.first(), self.vertices.last()) else {
+            return Ok(());
+        };
+        let columns = self
+            .vertices
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(low, high), [x, _]| (low.min(*x), high.max(*x)));
+        let Self { counts, edges, crossings: found, .. } = self;
+        let columns = middles(columns.0, columns.1, &(0..i64::from(width)));
+        let mut crossings = Crossings { height, columns, counts, edges, found };
+        crossings.begin();
+        for edge in self.vertices.windows(2) {
+            crossings.push_edge(edge[0], edge[1]);
         }
-        push_crossings(vertex(last), first, i64::from(height), i64::from(width), &mut self.crossings);
+        crossings.push_edge(last, first);
         self.sort();
         let (pairs, rest) = self.sorted.as_chunks::<2>();
         runs.extend(pairs.iter().filter(|[start, end]| start < end));
@@ -195,37 +207,24 @@ impl Outlines {
 
     /// Puts the crossings in order. A column has few, so they are dealt out to their columns and sorted there.
     fn sort(&mut self) {
-        let Self { crossings, columns, sorted } = self;
-        sorted.clear();
-        let bounds = crossings
-            .iter()
-            .fold((u32::MAX, 0), |(low, high), &(column, _)| (low.min(column), high.max(column)));
-        let (low, high) = bounds;
-        if low > high {
-            return;
-        }
-        let num_columns = (high - low) as usize + 1;
-        if num_columns > 4 * crossings.len() {
-            sorted.extend(crossings.iter().map(|&(_, index)| index));
-            sorted.sort_unstable();
-            return;
-        }
-        columns.clear();
-        columns.resize(num_columns, 0);
-        crossings.iter().for_each(|&(column, _)| columns[(column - low) as usize] += 1);
+        let Self { crossings, counts, edges, sorted, .. } = self;
         let mut begin = 0;
-        for count in columns.iter_mut() {
+        for count in counts.iter_mut() {
             (*count, begin) = (begin, begin + *count);
         }
+        sorted.clear();
         sorted.resize(crossings.len(), 0);
-        for &(column, index) in crossings.iter() {
-            // Among the column's own, each finds its place from the end.
-            let next = &mut columns[(column - low) as usize];
-            sorted[*next as usize] = index;
-            *next += 1;
+        let mut rest = crossings.as_slice();
+        for edge in edges.iter() {
+            let (own, others) = rest.split_at(edge.len());
+            rest = others;
+            for (&index, next) in own.iter().zip(&mut counts[edge.start as usize..edge.end as usize]) {
+                sorted[*next as usize] = index;
+                *next += 1;
+            }
         }
         let mut begin = 0;
-        for &end in columns.iter() {
+        for &end in counts.iter() {
             match &mut sorted[begin..end as usize] {
                 [] | [_] => {}
                 [a, b] => (*a, *b) = ((*a).min(*b), (*a).max(*b)),
@@ -251,52 +250,103 @@ fn join(runs: &mut Vec<[u32; 2]>) {
     runs.truncate(kept);
 }
 
-/// Where the edge from `start` to `end` (in fifths of a pixel) crosses the middles of the frame's columns: the column, and
-/// the column-major index of the pixel.
-fn push_crossings(start: [i64; 2], end: [i64; 2], height: i64, width: i64, crossings: &mut Vec<(u32, u32)>) {
-    let ([mut xs, mut ys], [mut xe, mut ye]) = (start, end);
-    let (dx, dy) = ((xe - xs).abs(), (ye - ys).abs());
-    if dx == 0 {
-        return;
+/// The columns whose middles a walk between two x (in fifths of a pixel) passes: that of column i lies between 5 i + 2
+/// and 5 i + 3.
+fn middles(from: i64, to: i64, within: &Range<i64>) -> Range<i64> {
+    let first = (from - 2 + SCALE - 1).div_euclid(SCALE);
+    let last = (to - 3).div_euclid(SCALE);
+    first.max(within.start)..(last + 1).min(within.end)
+}
+
+/// Where edges cross the middles of the frame's columns.
+struct Crossings<'a> {
+    height: u32,
+    /// The columns that the polygon reaches.
+    columns: Range<i64>,
+    /// Crossings of each of them.
+    counts: &'a mut Vec<u32>,
+    /// Of every edge that crosses any, which of the columns.
+    edges: &'a mut Vec<Range<u32>>,
+    /// Column-major indices of the pixels, edge by edge.
+    found: &'a mut Vec<u32>,
+}
+
+impl Crossings<'_> {
+    fn begin(&mut self) {
+        self.found.clear();
+        self.edges.clear();
+        self.counts.clear();
+        self.counts.resize((self.columns.end - self.columns.start).max(0) as usize, 0);
     }
-    if (dx >= dy && xs > xe) || (dx < dy && ys > ye) {
-        (xs, ys, xe, ye) = (xe, ye, xs, ys);
+
+    /// The edge between two vertices in fifths of a pixel.
+    ///
+    /// Whole numbers that doubles hold exactly stay doubles here, so that several columns are computed at once.
+    #[inline]
+    fn push_edge(&mut self, start: [i64; 2], end: [i64; 2]) {
+        let ([mut xs, mut ys], [mut xe, mut ye]) = (start, end);
+        let (dx, dy) = ((xe - xs).abs(), (ye - ys).abs());
+        if dx == 0 {
+            return;
+        }
+        if (dx >= dy && xs > xe) || (dx < dy && ys > ye) {
+            (xs, ys, xe, ye) = (xe, ye, xs, ys);
+        }
+        let (x0, y0) = (xs as f64, ys as f64);
+        if dx >= dy {
+            let slope = (ye - ys) as f64 / dx as f64;
+            // The walk takes a step left and one right of the middle; the upper counts.
+            let upper = if slope < 0.0 { 3.0 } else { 2.0 };
+            self.push_columns(middles(xs, xe, &self.columns), |column| {
+                y0 + slope * (column * SCALE as f64 + upper - x0) + 0.5
+            });
+            return;
+        }
+        let slope = (xe - xs) as f64 / dy as f64;
+        let steps_per_x = dy as f64 / (xe - xs) as f64;
+        let x_at = |step: f64| x0 + slope * step + 0.5;
+        let last = dy as f64;
+        let (from, to) = (x_at(0.0) as i64, x_at(last) as i64);
+        self.push_columns(middles(from.min(to), from.max(to), &self.columns), |column| {
+            let beyond = column * SCALE as f64 + 3.0;
+            // x is monotone along the walk: look for the first step past the middle, near where the real line has it.
+            let past = |step: f64| if slope > 0.0 { x_at(step) >= beyond } else { x_at(step) < beyond };
+            let mut step = (((beyond - 0.5 - x0) * steps_per_x) as i64 as f64).clamp(1.0, last);
+            if past(step) {
+                while step > 1.0 && past(step - 1.0) {
+                    step -= 1.0;
+                }
+            } else {
+                while step < last && !past(step) {
+                    step += 1.0;
+                }
+            }
+            y0 + step - 1.0
+        });
     }
-    // The walk passes the middle of column i between 5 i + 2 and 5 i + 3.
-    let columns = |from: i64, to: i64| {
-        let first = (from - 2).div_euclid(SCALE) + i64::from((from - 2).rem_euclid(SCALE) > 0);
-        let last = (to - 3).div_euclid(SCALE);
-        first.max(0)..last.min(width - 1) + 1
-    };
-    // The reference's ceil((y + 0.5) / 5 - 0.5) within the frame; for whole y its roundings do not show.
-    let mut push = |column: i64, y: i64| {
-        let row = if y <= 2 { 0 } else { ((y + 2) / SCALE).min(height) };
-        crossings.push((column as u32, (column * height + row) as u32));
-    };
-    if dx >= dy {
-        let slope = (ye - ys) as f64 / dx as f64;
-        let y_at = |step: i64| (ys as f64 + slope * step as f64 + 0.5) as i64;
-        for column in columns(xs, xe) {
-            let step = column * SCALE + 2 - xs;
-            push(column, y_at(step).min(y_at(step + 1)));
+
+    /// Notes a crossing in each column, at the whole part of a y in fifths of a pixel.
+    #[inline]
+    fn push_columns(&mut self, columns: Range<i64>, y_at: impl Fn(f64) -> f64) {
+        if columns.is_empty() {
+            return;
         }
-        return;
-    }
-    let slope = (xe - xs) as f64 / dy as f64;
-    let x_at = |step: i64| (xs as f64 + slope * step as f64 + 0.5) as i64;
-    let (from, to) = (x_at(0).min(x_at(dy)), x_at(0).max(x_at(dy)));
-    for column in columns(from, to) {
-        let middle = column * SCALE + 2;
-        // x is monotone along the walk: look for the first step past the middle, near where the real line has it.
-        let past = |step: i64| if slope > 0.0 { x_at(step) > middle } else { x_at(step) <= middle };
-        let mut step = ((((middle - xs) as f64 + 0.5) / slope) as i64).clamp(1, dy);
-        while step < dy && !past(step) {
-            step += 1;
-        }
-        while step > 1 && past(step - 1) {
-            step -= 1;
-        }
-        push(column, ys + step - 1);
+        let own = |column: i64| (column - self.columns.start) as u32;
+        let edge = own(columns.start)..own(columns.end);
+        self.counts[edge.start as usize..edge.end as usize].iter_mut().for_each(|count| *count += 1);
+        self.edges.push(edge);
+        let (height, first) = (self.height, columns.start as u32);
+        let lowest = (f64::from(height) * SCALE as f64).min(f64::from(i32::MAX - 2));
+        self.found.extend((0..(columns.end - columns.start) as u32).map(|step| {
+            let column = first + step;
+            let y = y_at(f64::from(column));
+            let y = if y > 2.0 { y } else { 2.0 };
+            let y = if y < lowest { y } else { lowest };
+            // SAFETY: the number lies between 2 and what 32 bits hold.
+            let y = unsafe { y.to_int_unchecked::<i32>() } as u32;
+            // The reference's ceil((y + 0.5) / 5 - 0.5), whose roundings do not show for whole y.
+            column * height + (y + 2) / SCALE as u32
+        }));
     }
 }
 
