@@ -137,6 +137,16 @@ impl<'a> CocoEvaluator<'a> {
         }
     }
 
+    /// What detections are compared with.
+    pub fn truth(&self) -> &'a Coco {
+        self.truth
+    }
+
+    /// Detections so far whose category the truth does not list; see [`CocoMetrics::unlisted_categories`].
+    pub fn unlisted_categories(&self) -> usize {
+        self.unlisted_categories
+    }
+
     /// Adds a batch of detections. Those of categories that the truth does not list are left out, as in pycocotools,
     /// and counted in [`CocoMetrics::unlisted_categories`].
     ///

@@ -77,11 +77,11 @@ pub(crate) struct Scratch {
     /// Those that count first, each kind in the order of the file.
     order: Vec<usize>,
     /// One bit per threshold: the truth is taken.
-    taken: Vec<u32>,
+    pub(crate) taken: Vec<u32>,
 }
 
 /// pycocotools' `evaluateImg` for one image and area range; the number of truths that count.
-fn match_area(
+pub(crate) fn match_area(
     cell: &Cell<'_, '_>,
     overlaps: &Overlaps,
     params: &Params,

@@ -159,6 +159,13 @@ impl CocoMetrics {
         NAMES.iter().zip(self.stats).map(|(name, value)| (format!("{kind}/{name}"), value)).collect()
     }
 
+    /// The precision of every category at an IoU and a recall threshold (by position), for all areas and the last
+    /// detection limit; -1 where nothing counts.
+    pub fn precisions(&self, iou: usize, recall: usize) -> impl Iterator<Item = f64> {
+        let row = (iou * self.params.recall_thresholds.len() + recall) * self.classes.len();
+        self.precision.as_chunks::<12>().0[row..][..self.classes.len()].iter().map(|cells| cells[2])
+    }
+
     /// The twelve lines that pycocotools prints.
     pub fn table(&self) -> String {
         let mut table = String::new();

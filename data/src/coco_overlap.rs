@@ -6,7 +6,7 @@ use crate::coco_boundary::Boundaries;
 use crate::coco_cells::{Cell, Found};
 use crate::coco_error::{CocoError, SegmentationError};
 use crate::coco_pixels::{Bits, Pixels};
-use crate::polygon::Outlines;
+use crate::polygon_fill::Outlines;
 
 /// Areas and overlaps of a cell, and what computing them needs; made once and used for many cells.
 #[derive(Default)]
@@ -15,7 +15,8 @@ pub(crate) struct Overlaps {
     pub(crate) areas: Vec<f64>,
     /// A row for each detection, a column for each truth; empty if either is.
     pub(crate) ious: Vec<f64>,
-    boxes: Vec<[f64; 4]>,
+    /// Boxes of the detections, left, top, width, height.
+    pub(crate) boxes: Vec<[f64; 4]>,
     truth_masks: Vec<Pixels>,
     masks: Vec<Pixels>,
     bits: Bits,

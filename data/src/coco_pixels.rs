@@ -7,8 +7,9 @@
 
 use crate::coco_error::SegmentationError;
 use crate::coco_segmentation::Form;
-use crate::polygon::Outlines;
-use crate::rle::{Extent, Rle, check_sum};
+use crate::polygon_fill::Outlines;
+use crate::rle::Rle;
+use crate::rle_text::{Extent, check_sum};
 
 /// A mask of `height x width` pixels; pixel (x, y) has the index `y + height * x`.
 #[derive(Clone, Debug, Default)]

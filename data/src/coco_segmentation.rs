@@ -9,7 +9,8 @@ use crate::coco_error::SegmentationError;
 use crate::coco_json::{Json, JsonError};
 use crate::coco_text::{Source, Span};
 use crate::polygon::PolygonError;
-use crate::rle::{Rle, RleError, RunText};
+use crate::rle::{Rle, RleError};
+use crate::rle_text::RunText;
 
 /// The text of a segmentation, inside the text of its file.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ mod coco_confusion;
 mod coco_dataset;
 mod coco_entries;
 mod coco_error;
+mod coco_images;
 mod coco_json;
 mod coco_number;
 mod coco_overlap;
@@ -30,10 +31,12 @@ mod panoptic;
 mod panoptic_file;
 mod paste;
 mod polygon;
+mod polygon_fill;
 mod resize;
 #[cfg(target_arch = "x86_64")]
 mod resize_avx2;
 mod rle;
+mod rle_text;
 mod sample;
 mod sampler;
 mod shapes;
@@ -49,6 +52,7 @@ pub use crate::coco_check::Problem;
 pub use crate::coco_confusion::ConfusionMatrix;
 pub use crate::coco_dataset::{CocoDataset, MIN_TRAINING_SIDE};
 pub use crate::coco_error::{CocoError, SegmentationError};
+pub use crate::coco_images::{ImageVerdict, Judged};
 pub use crate::coco_results::CocoResults;
 pub use crate::coco_segmentation::Segmentation;
 pub use crate::coco_verdicts::{Calibration, CalibrationBin, OperatingPoint, Verdicts};
@@ -56,7 +60,9 @@ pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image
 pub use crate::loader::{Epoch, Loader, MOST_WORKERS};
 pub use crate::lvis::LvisMetrics;
 pub use crate::mask::Mask;
-pub use crate::panoptic::{PanopticClass, PanopticEvaluator, PanopticMetrics, PanopticQuality};
+pub use crate::panoptic::{
+    PanopticCategory, PanopticClass, PanopticEvaluator, PanopticMetrics, PanopticQuality, PanopticSegment,
+};
 pub use crate::panoptic_file::{PanopticError, PanopticFile};
 pub use crate::paste::{paste, paste_probabilities};
 pub use crate::polygon::PolygonError;
