@@ -9,7 +9,8 @@ use crate::coco_error::SegmentationError;
 use crate::coco_json::{Json, JsonError};
 use crate::coco_text::{Source, Span};
 use crate::polygon::PolygonError;
-use crate::rle::{Rle, RleError, RunText};
+use crate::rle::{Rle, RleError};
+use crate::rle_text::RunText;
 
 /// The text of a segmentation, inside the text of its file.
 #[derive(Clone, Debug)]
@@ -91,12 +92,7 @@ impl<'a> Form<'a> {
 fn read_polygons(mut json: Json<'_>) -> Option<Form<'_>> {
     let mut polygons = Vec::new();
     let walked = json.list(|json| {
-        let mut numbers = Vec::new();
-        json.list(|json| {
-            numbers.push(json.number()?);
-            Ok::<_, JsonError>(())
-        })?;
-        polygons.push(numbers);
+        polygons.push(json.numbers()?);
         Ok::<_, JsonError>(())
     });
     walked.ok()?;
