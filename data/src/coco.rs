@@ -7,13 +7,13 @@
 //! [`Coco::open_for_scoring`] accepts what pycocotools accepts. [`Coco::problems`] lists what either thinks doubtful.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::coco_entries::{Source, read_annotation, read_category, read_image};
+use crate::coco_entries::read_lists;
 use crate::coco_error::CocoError;
 use crate::coco_segmentation::Segmentation;
+use crate::coco_text::Source;
 use crate::rle::Rle;
 
 /// A COCO annotation file.
@@ -105,9 +105,7 @@ impl Coco {
     /// # Errors
     /// If the file cannot be read, is not JSON, or an entry lacks or misuses a key.
     pub fn open_for_scoring(path: impl AsRef<Path>) -> Result<Self, CocoError> {
-        let path = path.as_ref();
-        let text = fs::read(path).map_err(|reason| CocoError::Read { path: path.to_owned(), reason })?;
-        Self::from_json(path, text)
+        Self::read(Source::open(path.as_ref())?)
     }
 
     /// Reads a text as [`Coco::open_for_scoring`] reads a file; `path` is for messages.
@@ -115,15 +113,13 @@ impl Coco {
     /// # Errors
     /// If the text is not JSON, or an entry lacks or misuses a key.
     pub fn from_json(path: &Path, text: Vec<u8>) -> Result<Self, CocoError> {
-        let source = Arc::new(Source { path: path.to_owned(), text });
-        let [images, categories, annotations] = source.lists()?;
-        Ok(Self {
-            path: path.to_owned(),
-            images: source.read_entries("images", &images, read_image)?,
-            categories: source.read_entries("categories", &categories, read_category)?,
-            annotations: source
-                .read_entries("annotations", &annotations, |json| read_annotation(json, &source))?,
-        })
+        Self::read(Source { path: path.to_owned(), text })
+    }
+
+    fn read(source: Source) -> Result<Self, CocoError> {
+        let source = Arc::new(source);
+        let (images, categories, annotations) = read_lists(&source)?;
+        Ok(Self { path: source.path.clone(), images, categories, annotations })
     }
 
     /// Only the categories of these names, and their annotations. All images stay.

@@ -1,23 +1,36 @@
 //! COCO average precision, to the bit as pycocotools 2.0.11 computes it.
 //!
 //! Detections arrive in any number of batches and keep about a hundred bytes each, plus their compressed mask. `finish`
-//! then works category by category, in parallel: only pairs of image and category that hold something are visited
-//! (`coco_ap_match`), a category's scores are sorted once for all area ranges and detection limits (`coco_ap_curve`),
-//! and the means are summed in numpy's order (`coco_ap_metrics`).
+//! then works category by category, in parallel.
+//!
+//! How it is fast, in the order of the work:
+//! - A file is read and walked once, by all cores (`coco_text`). Segmentations stay text, and a result file without masks
+//!   keeps none.
+//! - Only pairs of image and category that hold something are visited (`coco_cells`); their boxes or masks are compared
+//!   once for all area ranges and thresholds (`coco_overlap`).
+//! - A mask is decoded once, into runs; its area and box fall out on the way. Where several detections overlap a truth,
+//!   its pixels become bits with running counts (`coco_pixels`). A polygon's edge costs one step per column that it
+//!   crosses, and columns are sorted, not crossings (`polygon`).
+//! - Matches are one bit per threshold (`coco_ap_match`).
+//! - A category's scores are sorted once for all area ranges and detection limits; false alarms of all thresholds are
+//!   counted at once, and precision is computed at hits alone (`coco_ap_curve`).
+//!
+//! The means are summed in numpy's order (`coco_ap_metrics`).
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::coco::{Coco, CocoImage};
 use crate::coco_ap_curve::{CategoryCurves, curves};
-use crate::coco_ap_match::{Cells, match_category};
+use crate::coco_ap_match::match_group;
 use crate::coco_ap_metrics::CocoMetrics;
+use crate::coco_cells::{Group, Ranks};
 use crate::coco_error::{CocoError, SegmentationError};
-use crate::coco_results::CocoResults;
-use crate::coco_segmentation::Segmentation;
+use crate::coco_results::{CocoResults, ResultEntry};
+use crate::coco_text::Span;
 use crate::rle::Rle;
 
 /// One detection in image pixels, as a network gives it.
@@ -47,7 +60,7 @@ pub enum IouType {
 /// Thresholds, limits and area ranges of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Params {
-    /// IoU from which a detection counts as found, ascending, at most 64.
+    /// IoU from which a detection counts as found, ascending, at most 32.
     pub iou_thresholds: Vec<f64>,
     /// Recalls at which precision is read off, ascending.
     pub recall_thresholds: Vec<f64>,
@@ -79,57 +92,44 @@ fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
 
 /// Collects detections, and compares them with the truth when all are there.
 pub struct CocoEvaluator<'a> {
-    truth: &'a Coco,
-    iou_type: IouType,
-    params: Params,
+    pub(crate) truth: &'a Coco,
+    pub(crate) iou_type: IouType,
+    pub(crate) params: Params,
     images: HashMap<u64, usize>,
-    image_ranks: HashMap<u64, u32>,
-    category_ranks: HashMap<u64, u32>,
-    detections: Vec<Stored>,
-    added: usize,
-    unlisted_categories: usize,
+    pub(crate) image_ranks: Ranks,
+    pub(crate) category_ranks: Ranks,
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) unlisted_categories: usize,
 }
 
-/// A detection of a listed image and category.
-pub(crate) struct Stored {
-    /// Ranks by id.
-    pub(crate) image: u32,
-    pub(crate) category: u32,
-    pub(crate) score: f64,
-    pub(crate) bbox: [f64; 4],
-    pub(crate) area: f64,
-    pub(crate) pixels: Pixels,
-    /// Which of all that were added.
-    pub(crate) entry: usize,
+/// Detections that arrived together.
+pub(crate) struct Batch {
+    pub(crate) results: CocoResults,
+    /// Ranks of image and category for every entry; [`UNLISTED`] where the category is not listed.
+    pub(crate) ranks: Vec<Vec<[u32; 2]>>,
+    /// What entries are called in messages.
+    list: &'static str,
 }
 
-/// Where a detection's mask comes from.
-pub(crate) enum Pixels {
-    /// Its box, filled.
-    Box,
-    /// A result file.
-    Text(Segmentation),
-    /// Memory: a compressed RLE and its height and width.
-    Packed(Box<str>, [u32; 2]),
-}
+/// The rank of a category that the truth does not list.
+pub(crate) const UNLISTED: u32 = u32::MAX;
 
 impl<'a> CocoEvaluator<'a> {
     /// An evaluator without detections.
     ///
     /// # Panics
-    /// If there are more than 64 IoU thresholds.
+    /// If there are more than 32 IoU thresholds.
     pub fn new(truth: &'a Coco, iou_type: IouType, mut params: Params) -> Self {
-        assert!(params.iou_thresholds.len() <= 64, "at most 64 IoU thresholds");
+        assert!(params.iou_thresholds.len() <= 32, "at most 32 IoU thresholds");
         params.max_detections.sort_unstable();
         Self {
             truth,
             iou_type,
             params,
             images: truth.image_positions(),
-            image_ranks: ranks(truth.images.iter().map(|image| image.id)),
-            category_ranks: ranks(truth.categories.iter().map(|category| category.id)),
-            detections: Vec::new(),
-            added: 0,
+            image_ranks: Ranks::new(truth.images.iter().map(|image| image.id)),
+            category_ranks: Ranks::new(truth.categories.iter().map(|category| category.id)),
+            batches: Vec::new(),
             unlisted_categories: 0,
         }
     }
@@ -137,16 +137,26 @@ impl<'a> CocoEvaluator<'a> {
     /// Adds a batch of detections. Those of categories that the truth does not list are left out, as in pycocotools,
     /// and counted in [`CocoMetrics::unlisted_categories`].
     ///
+    /// A detection keeps about a hundred bytes, and its mask as compressed text where masks are evaluated.
+    ///
     /// # Errors
     /// If a detection names an unknown image, has no mask where masks are evaluated, or holds a number that is not
     /// finite.
     pub fn add(&mut self, detections: impl IntoIterator<Item = Detection>) -> Result<(), CocoError> {
+        if self.batches.last().is_none_or(|batch| batch.list != "detection") {
+            let results = CocoResults {
+                path: "detections".into(),
+                has_boxes: self.iou_type == IouType::Bbox,
+                text: Arc::default(),
+                blocks: vec![Vec::new()],
+            };
+            self.batches.push(Batch { results, ranks: vec![Vec::new()], list: "detection" });
+        }
         for detection in detections {
+            let entry = self.batches.last().map_or(0, |batch| batch.results.len());
             let Detection { image_id, category_id, score, bbox, mask } = detection;
-            let entry = self.added;
-            self.added += 1;
             let not_finite = |key, found: String| CocoError::Value {
-                path: PathBuf::from("detections"),
+                path: "detections".into(),
                 entry: format!("detection {entry} (image {image_id})"),
                 key,
                 found,
@@ -159,73 +169,76 @@ impl<'a> CocoEvaluator<'a> {
                 return Err(not_finite("bbox", format!("{bbox:?}")));
             }
             let path = Path::new("detections");
-            let Some((image, category)) = self.find(path, "detection", entry, image_id, category_id)? else {
-                self.unlisted_categories += 1;
-                continue;
+            let ranks = self
+                .find(image_id, category_id)
+                .ok_or_else(|| unknown_image(path, "detection", entry, image_id, self.truth))?;
+            self.unlisted_categories += usize::from(ranks[1] == UNLISTED);
+            let Some(Batch { results, ranks: batch_ranks, .. }) = self.batches.last_mut() else {
+                return Ok(());
             };
-            let (area, pixels) = match (self.iou_type, mask) {
-                (IouType::Bbox, _) => (bbox[2] * bbox[3], Pixels::Box),
-                (IouType::Segm, Some(mask)) => {
-                    let text = mask.to_compressed().into_boxed_str();
-                    (mask.area() as f64, Pixels::Packed(text, [mask.height, mask.width]))
-                }
-                (IouType::Segm, None) => {
-                    let reason = SegmentationError::Absent;
-                    return Err(segmentation_error(path.to_owned(), "detection", entry, reason));
+            let segmentation = match (self.iou_type, mask) {
+                (IouType::Bbox, _) => Span::default(),
+                (_, Some(mask)) => push_mask(Arc::make_mut(&mut results.text), &mask),
+                (_, None) => {
+                    return Err(segmentation_error(path, "detection", entry, SegmentationError::Absent));
                 }
             };
-            self.detections.push(Stored { image, category, score, bbox, area, pixels, entry });
+            let bbox = Some(bbox);
+            results.blocks[0].push(ResultEntry { image_id, category_id, score, bbox, segmentation });
+            batch_ranks[0].push(ranks);
         }
         Ok(())
     }
 
     /// Adds the detections of a result file, by the rules of pycocotools' `loadRes`.
     ///
+    /// Masks are read when they are compared, in [`CocoEvaluator::finish`].
+    ///
     /// # Errors
-    /// If an entry names an unknown image or its mask is none.
+    /// If an entry names an unknown image.
     pub fn add_results(&mut self, results: CocoResults) -> Result<(), CocoError> {
-        let first = self.added;
-        self.added += results.entries.len();
-        let path = results.path.as_path();
-        let has_boxes = results.has_boxes;
-        let read = |(index, found): (usize, &crate::coco_results::ResultEntry)| {
-            let ids = (found.image_id, found.category_id);
-            let Some((image, category)) = self.find(path, "results", index, ids.0, ids.1)? else {
-                return Ok(None);
+        let of_block = |block: &Vec<ResultEntry>| {
+            let mut last = None;
+            let find = |entry: &ResultEntry| {
+                // Neighbours are of one image, mostly.
+                let image = match last {
+                    Some((id, rank)) if id == entry.image_id => rank,
+                    _ => self.image_ranks.get(entry.image_id)?,
+                };
+                last = Some((entry.image_id, image));
+                Some([image, self.category_ranks.get(entry.category_id).unwrap_or(UNLISTED)])
             };
-            let (bbox, area, pixels) = match (found.bbox, &found.segmentation) {
-                (Some(bbox), None) => (bbox, bbox[2] * bbox[3], Pixels::Box),
-                (Some(bbox), Some(text)) if has_boxes => {
-                    (bbox, bbox[2] * bbox[3], Pixels::Text(text.clone()))
-                }
-                (bbox, Some(text)) => {
-                    let CocoImage { height, width, .. } = self.image(ids.0);
-                    let measured =
-                        text.measure(*height, *width).and_then(|m| m.ok_or(SegmentationError::Absent));
-                    let (area, around) = measured
-                        .map_err(|reason| segmentation_error(path.to_owned(), "results", index, reason))?;
-                    (bbox.unwrap_or(around), area as f64, Pixels::Text(text.clone()))
-                }
-                (None, None) => {
-                    return Err(segmentation_error(
-                        path.to_owned(),
-                        "results",
-                        index,
-                        SegmentationError::Absent,
-                    ));
-                }
-            };
-            let entry = first + index;
-            Ok(Some(Stored { image, category, score: found.score, bbox, area, pixels, entry }))
+            block.iter().map(find).collect::<Option<Vec<_>>>()
         };
-        let stored: Vec<_> = results.entries.par_iter().enumerate().map(read).collect();
-        for detection in stored {
-            match detection? {
-                Some(detection) => self.detections.push(detection),
-                None => self.unlisted_categories += 1,
-            }
-        }
+        let ranks = results.blocks.par_iter().map(of_block).collect::<Option<Vec<_>>>();
+        let Some(ranks) = ranks else {
+            let unknown = |entry: &ResultEntry| self.image_ranks.get(entry.image_id).is_none();
+            let found = results.blocks.iter().flatten().enumerate().find(|(_, entry)| unknown(entry));
+            let (index, id) = found.map_or((0, 0), |(index, entry)| (index, entry.image_id));
+            return Err(unknown_image(&results.path, "results", index, id, self.truth));
+        };
+        self.unlisted_categories += ranks.iter().flatten().filter(|ranks| ranks[1] == UNLISTED).count();
+        self.batches.push(Batch { results, ranks, list: "results" });
         Ok(())
+    }
+
+    /// Takes over the detections of another evaluator, as if they had been added here after those that were.
+    ///
+    /// So workers may each evaluate a share of the images and be merged in any order: the results are those of one
+    /// evaluator, to the bit, as long as no image was shared. Where one was, its detections of equal score keep the order
+    /// of the merge.
+    ///
+    /// # Panics
+    /// If the two compare with different truths, overlaps or parameters.
+    pub fn merge(&mut self, other: Self) {
+        let Self { truth, iou_type, params, batches, unlisted_categories, .. } = other;
+        assert!(std::ptr::eq(self.truth, truth), "evaluators of different truths cannot be merged");
+        assert!(
+            self.iou_type == iou_type && self.params == params,
+            "evaluators of different kinds cannot be merged"
+        );
+        self.batches.extend(batches);
+        self.unlisted_categories += unlisted_categories;
     }
 
     /// Compares everything that was added with the truth.
@@ -233,87 +246,83 @@ impl<'a> CocoEvaluator<'a> {
     /// # Errors
     /// If two annotations have one id, or a mask is none, or is compared with one of another size.
     pub fn finish(self) -> Result<CocoMetrics, CocoError> {
-        let mut ids: Vec<u64> = self.truth.annotations.iter().map(|annotation| annotation.id).collect();
-        ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(CocoError::Repeated { path: self.truth.path.clone(), id: twice[0] });
-        }
-        let num_categories = self.category_ranks.len();
-        let mut cells: Vec<Cells<'_>> = (0..num_categories).map(|_| Cells::default()).collect();
-        for annotation in &self.truth.annotations {
-            let category = self.category_ranks.get(&annotation.category_id);
-            let image = self.image_ranks.get(&annotation.image_id);
-            if let (Some(&category), Some(&image)) = (category, image) {
-                cells[category as usize].truths.push((image, annotation));
-            }
-        }
-        for detection in &self.detections {
-            cells[detection.category as usize].detections.push(detection);
-        }
-        let evaluate = |mut cells: Cells<'_>| -> Result<CategoryCurves, CocoError> {
-            cells.sort();
-            Ok(curves(
-                &match_category(&cells, self.iou_type, &self.params, |id| self.image(id))?,
-                &self.params,
-            ))
-        };
-        let categories: Vec<Result<CategoryCurves, CocoError>> =
-            cells.into_par_iter().map(evaluate).collect();
-        let categories: Vec<CategoryCurves> = categories.into_iter().collect::<Result<_, _>>()?;
-        Ok(CocoMetrics::new(
-            self.truth,
-            self.iou_type,
-            self.params.clone(),
-            &categories,
-            self.unlisted_categories,
-        ))
+        self.metrics()
     }
 
-    fn image(&self, id: u64) -> &CocoImage {
+    /// [`CocoEvaluator::finish`] for an evaluator that is still needed.
+    ///
+    /// # Errors
+    /// Those of [`CocoEvaluator::finish`].
+    pub fn metrics(&self) -> Result<CocoMetrics, CocoError> {
+        self.check_ids()?;
+        let evaluate = |group: &Group<'_>| Ok(curves(&match_group(group, self)?, &self.params));
+        let groups = self.by_category();
+        let categories: Vec<Result<CategoryCurves, CocoError>> = groups.par_iter().map(evaluate).collect();
+        let categories: Vec<CategoryCurves> = categories.into_iter().collect::<Result<_, _>>()?;
+        Ok(CocoMetrics::new(self, &categories))
+    }
+
+    pub(crate) fn check_ids(&self) -> Result<(), CocoError> {
+        let ids =
+            |annotations: &[crate::coco::Annotation]| annotations.iter().map(|a| a.id).collect::<Vec<_>>();
+        let mut ids = ids(&self.truth.annotations);
+        if !ids.is_sorted() {
+            ids.par_sort_unstable();
+        }
+        match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => Err(CocoError::Repeated { path: self.truth.path.clone(), id: twice[0] }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn image(&self, id: u64) -> &CocoImage {
         &self.truth.images[self.images[&id]]
     }
 
-    /// Ranks of the image and the category; `None` where the category is not listed.
-    fn find(
-        &self,
-        path: &Path,
-        list: &str,
-        entry: usize,
-        image_id: u64,
-        category_id: u64,
-    ) -> Result<Option<(u32, u32)>, CocoError> {
-        let image = self.image_ranks.get(&image_id).ok_or_else(|| CocoError::Unlisted {
-            path: path.to_owned(),
-            entry: format!("{list}[{entry}]"),
-            key: "image_id",
-            found: image_id,
-            list: "images",
-            truth: self.truth.path.clone(),
-        })?;
-        Ok(self.category_ranks.get(&category_id).map(|category| (*image, *category)))
+    /// Ranks of the image and the category; `None` where the image is not listed.
+    fn find(&self, image_id: u64, category_id: u64) -> Option<[u32; 2]> {
+        Some([self.image_ranks.get(image_id)?, self.category_ranks.get(category_id).unwrap_or(UNLISTED)])
+    }
+}
+
+/// Writes a mask as a result file has it.
+fn push_mask(text: &mut Vec<u8>, mask: &Rle) -> Span {
+    let start = text.len();
+    let counts = mask.to_compressed().replace('\\', r"\\");
+    text.extend_from_slice(
+        format!(r#"{{"size":[{},{}],"counts":"{counts}"}}"#, mask.height, mask.width).as_bytes(),
+    );
+    // A mask has at most 2^32 pixels and, in any order of its runs, less text than that.
+    Span::of(start..text.len()).unwrap_or_default()
+}
+
+fn unknown_image(path: &Path, list: &str, entry: usize, id: u64, truth: &Coco) -> CocoError {
+    CocoError::Unlisted {
+        path: path.to_owned(),
+        entry: format!("{list}[{entry}]"),
+        key: "image_id",
+        found: id,
+        list: "images",
+        truth: truth.path.clone(),
     }
 }
 
 pub(crate) fn segmentation_error(
-    path: PathBuf,
+    path: &Path,
     list: &str,
     entry: usize,
     reason: SegmentationError,
 ) -> CocoError {
-    CocoError::Segmentation { path, entry: format!("{list}[{entry}]"), reason }
+    CocoError::Segmentation { path: path.to_owned(), entry: format!("{list}[{entry}]"), reason }
 }
 
-/// Falling scores. They are finite, so they compare; a negative zero equals zero, as in numpy.
-pub(crate) fn falling(a: f64, b: f64) -> Ordering {
-    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
-}
-
-/// The rank of every id among the distinct ids.
-fn ranks(ids: impl Iterator<Item = u64>) -> HashMap<u64, u32> {
-    let mut sorted: Vec<u64> = ids.collect();
-    sorted.sort_unstable();
-    sorted.dedup();
-    sorted.into_iter().enumerate().map(|(rank, id)| (id, rank as u32)).collect()
+impl Batch {
+    /// What is wrong with an entry's mask.
+    pub(crate) fn mask_error(&self, entry: &ResultEntry, reason: SegmentationError) -> CocoError {
+        let mut entries = self.results.blocks.iter().flatten();
+        let index = entries.position(|other| std::ptr::eq(other, entry)).unwrap_or(0);
+        segmentation_error(&self.results.path, self.list, index, reason)
+    }
 }
 
 #[cfg(test)]

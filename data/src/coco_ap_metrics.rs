@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::coco::Coco;
-use crate::coco_ap::{IouType, Params};
+use rayon::prelude::*;
+
+use crate::coco_ap::{CocoEvaluator, IouType, Params};
 use crate::coco_ap_curve::CategoryCurves;
 
 /// What a COCO evaluation found. Every figure is -1 where nothing counts, as in pycocotools.
@@ -101,43 +102,37 @@ const FIGURES: [Figure; 12] = {
 };
 
 impl CocoMetrics {
-    pub(crate) fn new(
-        truth: &Coco,
-        iou_type: IouType,
-        params: Params,
-        categories: &[CategoryCurves],
-        unlisted_categories: usize,
-    ) -> Self {
+    pub(crate) fn new(evaluator: &CocoEvaluator<'_>, categories: &[CategoryCurves]) -> Self {
+        let CocoEvaluator { truth, iou_type, params, unlisted_categories, .. } = evaluator;
         let mut listed: Vec<_> =
             truth.categories.iter().map(|category| (category.id, &category.name)).collect();
         // The last of a repeated id counts, as in pycocotools.
         listed.reverse();
         listed.sort_by_key(|(id, _)| *id);
         listed.dedup_by_key(|(id, _)| *id);
-        let rows = params.iou_thresholds.len() * params.recall_thresholds.len();
-        let interleave = |rows: usize, of: &dyn Fn(&CategoryCurves) -> &[f64]| {
-            let mut all = Vec::with_capacity(rows * categories.len() * 12);
-            for row in 0..rows {
-                categories.iter().for_each(|category| all.extend_from_slice(&of(category)[row * 12..][..12]));
-            }
-            all
-        };
+        let num_ious = params.iou_thresholds.len();
+        let num_rows = num_ious * params.recall_thresholds.len();
         let mut metrics = Self {
-            iou_type,
+            iou_type: *iou_type,
             stats: [-1.0; 12],
             classes: Vec::new(),
-            precision: interleave(rows, &|category| &category.precision),
-            recall: interleave(params.iou_thresholds.len(), &|category| &category.recall),
-            scores: interleave(rows, &|category| &category.scores),
-            unlisted_categories,
-            params,
+            precision: interleaved(num_rows, categories, |category| &category.precision),
+            recall: interleaved(num_ious, categories, |category| &category.recall),
+            scores: interleaved(num_rows, categories, |category| &category.scores),
+            unlisted_categories: *unlisted_categories,
+            params: params.clone(),
         };
-        let num_categories = listed.len();
-        metrics.stats = FIGURES.map(|figure| metrics.figure(figure, 0..num_categories, num_categories));
-        let of_class = |(index, (category_id, name)): (usize, (u64, &String))| {
+        let figure = |figure: &Figure| {
+            let values = if figure.is_precision { &metrics.precision } else { &metrics.recall };
+            metrics.params.figure(*figure, values, categories.len())
+        };
+        let stats: Vec<f64> = FIGURES.par_iter().map(figure).collect();
+        metrics.stats.copy_from_slice(&stats);
+        let of_class = |((category_id, name), curves): ((u64, &String), &CategoryCurves)| {
             let at_last_limit = |figure: usize| {
                 let figure = Figure { limit: Some(2), ..FIGURES[figure] };
-                metrics.figure(figure, index..index + 1, num_categories)
+                let values = if figure.is_precision { &curves.precision } else { &curves.recall };
+                params.figure(figure, values, 1)
             };
             ClassMetrics {
                 category_id,
@@ -149,7 +144,7 @@ impl CocoMetrics {
                 ar: at_last_limit(8),
             }
         };
-        metrics.classes = listed.into_iter().enumerate().map(of_class).collect();
+        metrics.classes = listed.into_iter().zip(categories).map(of_class).collect();
         metrics
     }
 
@@ -202,32 +197,43 @@ impl CocoMetrics {
         }
         table
     }
+}
 
-    /// pycocotools' `_summarize`: the mean of all cells that count, over a range of categories.
-    fn figure(&self, figure: Figure, categories: std::ops::Range<usize>, num_categories: usize) -> f64 {
+impl Params {
+    /// pycocotools' `_summarize`: the mean of all cells that count.
+    fn figure(&self, figure: Figure, values: &[f64], num_categories: usize) -> f64 {
         let Figure { is_precision, iou, area, limit } = figure;
-        let Some(limit) = limit.or_else(|| self.params.max_detections.iter().position(|&limit| limit == 100))
-        else {
+        let Some(limit) = limit.or_else(|| self.max_detections.iter().position(|&limit| limit == 100)) else {
             return -1.0;
         };
-        let (values, recalls) = if is_precision {
-            (&self.precision, self.params.recall_thresholds.len())
-        } else {
-            (&self.recall, 1)
-        };
-        let mut cells = Vec::new();
-        for (index, &threshold) in self.params.iou_thresholds.iter().enumerate() {
-            if iou.is_some_and(|iou| iou != threshold) {
-                continue;
-            }
-            for recall in 0..recalls {
-                let row = (index * recalls + recall) * num_categories;
-                let cell = |category| values[((row + category) * 4 + area) * 3 + limit];
-                cells.extend(categories.clone().map(cell).filter(|&value| value > -1.0));
+        let num_recalls = if is_precision { self.recall_thresholds.len() } else { 1 };
+        let mut cells = Vec::with_capacity(values.len() / 12);
+        for (index, &threshold) in self.iou_thresholds.iter().enumerate() {
+            if iou.is_none_or(|iou| iou == threshold) {
+                let rows = values.as_chunks::<12>().0[index * num_recalls * num_categories..].iter();
+                let of_threshold = rows.take(num_recalls * num_categories).map(|row| row[area * 3 + limit]);
+                cells.extend(of_threshold.filter(|&value| value > -1.0));
             }
         }
         if cells.is_empty() { -1.0 } else { pairwise_sum(&cells) / cells.len() as f64 }
     }
+}
+
+/// The rows of all categories, category by category within a row.
+fn interleaved(
+    num_rows: usize,
+    categories: &[CategoryCurves],
+    of: impl Fn(&CategoryCurves) -> &[f64] + Sync,
+) -> Vec<f64> {
+    let row_len = categories.len() * 12;
+    let mut all = vec![0.0; num_rows * row_len];
+    let fill = |(row, target): (usize, &mut [f64])| {
+        for (target, category) in target.as_chunks_mut::<12>().0.iter_mut().zip(categories) {
+            target.copy_from_slice(&of(category)[row * 12..][..12]);
+        }
+    };
+    all.par_chunks_mut(row_len.max(1)).with_min_len(16).enumerate().for_each(fill);
+    all
 }
 
 /// numpy's summation order: eight running sums over blocks of up to 128, blocks added as a tree. The mean depends on it

@@ -140,7 +140,7 @@ fn doubts(annotation: &Annotation, image: &CocoImage, found: &mut Vec<(String, b
 
 fn segmentation_doubt(annotation: &Annotation, image: &CocoImage) -> Option<(SegmentationError, bool)> {
     let (height, width) = (image.height, image.width);
-    let size = match annotation.segmentation.read() {
+    let size = match Form::read(annotation.segmentation.text()) {
         Err(reason) => return Some((reason, true)),
         Ok(Form::None) => return Some((SegmentationError::Absent, true)),
         Ok(Form::Polygons(polygons)) => {
@@ -153,9 +153,9 @@ fn segmentation_doubt(annotation: &Annotation, image: &CocoImage) -> Option<(Seg
         let [found_height, found_width] = size;
         return Some((SegmentationError::Size { found_height, found_width, height, width }, true));
     }
-    match annotation.segmentation.measure(height, width) {
+    match annotation.segmentation.rle(height, width) {
         Err(reason) => Some((reason, true)),
-        Ok(Some((0, _))) => Some((SegmentationError::Empty, false)),
+        Ok(Some(rle)) if rle.area() == 0 => Some((SegmentationError::Empty, false)),
         Ok(_) => None,
     }
 }

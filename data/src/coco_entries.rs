@@ -1,39 +1,16 @@
-//! The entries of a COCO file: where each stands in the text, and how one is read.
+//! The entries of an annotation file, and how one is read.
 
-use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use rayon::prelude::*;
 
 use crate::coco::{Annotation, Category, CocoImage};
 use crate::coco_error::{CocoError, Found};
 use crate::coco_json::{Json, JsonError};
 use crate::coco_segmentation::Segmentation;
-
-/// A file's text, which its entries refer to.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) path: PathBuf,
-    pub(crate) text: Vec<u8>,
-}
-
-/// Where an entry stands in the text. Twelve bytes for each of a million entries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    start: u64,
-    len: u32,
-}
-
-impl Span {
-    pub(crate) fn range(self) -> Range<usize> {
-        self.start as usize..self.start as usize + self.len as usize
-    }
-}
+use crate::coco_text::{Source, Span};
 
 impl Source {
     /// The entries of the three lists, in the order images, categories, annotations.
-    pub(crate) fn lists(&self) -> Result<[Vec<Span>; 3], CocoError> {
+    fn lists(&self) -> Result<[Vec<Span>; 3], CocoError> {
         let mut found = [None, None, None];
         let mut keys = Vec::new();
         let mut json = Json::new(&self.text);
@@ -67,44 +44,66 @@ impl Source {
         }
         Ok(found.map(Option::unwrap_or_default))
     }
+}
 
-    /// The entries of the list that comes next.
-    pub(crate) fn spans(&self, json: &mut Json<'_>) -> Result<Vec<Span>, JsonError> {
-        let mut spans = Vec::new();
-        json.list(|json| {
-            let range = json.skip()?;
-            let Ok(len) = u32::try_from(range.len()) else {
-                return json.error("an entry of less than 4 GiB");
-            };
-            spans.push(Span { start: range.start as u64, len });
-            Ok(())
-        })?;
-        Ok(spans)
-    }
+/// What stops the quick walk: the slow one will say it.
+struct Amiss;
 
-    /// Reads entries in parallel; of several errors, the first in the file is reported.
-    pub(crate) fn read_entries<T: Send>(
-        &self,
-        list: &'static str,
-        spans: &[Span],
-        read: impl Fn(Json<'_>) -> Result<T, Found> + Sync,
-    ) -> Result<Vec<T>, CocoError> {
-        let read_span = |span: &Span| read(Json::part(&self.text, span.range()));
-        if let Ok(entries) = spans.par_iter().map(|span| read_span(span).map_err(drop)).collect() {
-            return Ok(entries);
-        }
-        let read_or_explain = |(index, span): (usize, &Span)| {
-            read_span(span).map_err(|found| found.in_entry(self, list, index, span.range()))
-        };
-        spans.iter().enumerate().map(read_or_explain).collect()
-    }
-
-    pub(crate) fn syntax(&self, error: JsonError, list: Option<&'static str>) -> CocoError {
-        CocoError::syntax(&self.path, &self.text, error, list)
+impl From<JsonError> for Amiss {
+    fn from(_: JsonError) -> Self {
+        Self
     }
 }
 
-pub(crate) fn read_image(mut json: Json<'_>) -> Result<CocoImage, Found> {
+/// What the three lists hold.
+pub(crate) type Lists = (Vec<CocoImage>, Vec<Category>, Vec<Annotation>);
+
+/// The entries of all three lists, read in parallel. Of several errors, the first in the file is reported.
+pub(crate) fn read_lists(source: &Arc<Source>) -> Result<Lists, CocoError> {
+    if let Some(lists) = read_quickly(source) {
+        return Ok(lists);
+    }
+    let [images, categories, annotations] = source.lists()?;
+    let shared = Arc::new(Arc::clone(source));
+    Ok((
+        source.read_entries("images", &images, read_image)?,
+        source.read_entries("categories", &categories, read_category)?,
+        source.read_entries("annotations", &annotations, |json| read_annotation(json, &shared))?,
+    ))
+}
+
+/// `None` if anything is amiss.
+fn read_quickly(source: &Arc<Source>) -> Option<Lists> {
+    let (mut images, mut categories, mut annotations) = (None, None, None);
+    let mut json = Json::new(&source.text);
+    // A counter of its own for each worker: one that all workers change is slow.
+    let annotation_reader = || {
+        let shared = Arc::new(Arc::clone(source));
+        move |json: &mut Json<'_>| read_annotation(json, &shared)
+    };
+    let walked = json.object(|json, key| {
+        match key {
+            b"images" => images = Some(source.read_list(json, || read_image).ok_or(Amiss)?),
+            b"categories" => categories = Some(source.read_list(json, || read_category).ok_or(Amiss)?),
+            b"annotations" => annotations = Some(source.read_list(json, annotation_reader).ok_or(Amiss)?),
+            _ => {
+                json.skip()?;
+            }
+        }
+        Ok::<_, Amiss>(())
+    });
+    walked.ok()?;
+    json.finish().ok()?;
+    Some((joined(images?), joined(categories?), joined(annotations?)))
+}
+
+fn joined<T>(blocks: Vec<Vec<T>>) -> Vec<T> {
+    let mut all = Vec::with_capacity(blocks.iter().map(Vec::len).sum());
+    blocks.into_iter().for_each(|block| all.extend(block));
+    all
+}
+
+fn read_image(json: &mut Json<'_>) -> Result<CocoImage, Found> {
     let (mut id, mut file_name, mut width, mut height) = (None, None, None, None);
     json.object(|json, key| {
         let size = |json: &mut Json<'_>, key| {
@@ -133,7 +132,7 @@ pub(crate) fn read_image(mut json: Json<'_>) -> Result<CocoImage, Found> {
     })
 }
 
-pub(crate) fn read_category(mut json: Json<'_>) -> Result<Category, Found> {
+fn read_category(json: &mut Json<'_>) -> Result<Category, Found> {
     let (mut id, mut name) = (None, None);
     json.object(|json, key| {
         match key {
@@ -148,9 +147,9 @@ pub(crate) fn read_category(mut json: Json<'_>) -> Result<Category, Found> {
     Ok(Category { id: id.ok_or(Found::Missing("id"))?, name: name.ok_or(Found::Missing("name"))? })
 }
 
-pub(crate) fn read_annotation(mut json: Json<'_>, source: &Arc<Source>) -> Result<Annotation, Found> {
+fn read_annotation(json: &mut Json<'_>, source: &Arc<Arc<Source>>) -> Result<Annotation, Found> {
     let (mut id, mut image_id, mut category_id) = (None, None, None);
-    let (mut bbox, mut area, mut iscrowd, mut segmentation) = (None, None, false, None);
+    let (mut bbox, mut area, mut iscrowd, mut segmentation) = (None, None, false, Span::default());
     json.object(|json, key| {
         match key {
             b"id" => id = Some(Found::of(json, "id", Json::index)?),
@@ -160,7 +159,8 @@ pub(crate) fn read_annotation(mut json: Json<'_>, source: &Arc<Source>) -> Resul
             b"area" => area = Some(Found::of(json, "area", Json::number)?),
             b"iscrowd" => iscrowd = Found::of(json, "iscrowd", Json::truth)?,
             b"segmentation" => {
-                segmentation = Some(Segmentation::at(source, Found::of(json, "segmentation", Json::skip)?))
+                let range = Found::of(json, "segmentation", Json::skip)?;
+                segmentation = Span::of(range).ok_or_else(|| too_long(json, "segmentation"))?;
             }
             _ => {
                 json.skip()?;
@@ -175,8 +175,13 @@ pub(crate) fn read_annotation(mut json: Json<'_>, source: &Arc<Source>) -> Resul
         bbox: bbox.ok_or(Found::Missing("bbox"))?,
         area: area.ok_or(Found::Missing("area"))?,
         iscrowd,
-        segmentation: segmentation.unwrap_or_else(|| Segmentation::at(source, 0..0)),
+        segmentation: Segmentation::at(source, segmentation),
     })
+}
+
+/// A value that [`Span`] cannot hold.
+pub(crate) fn too_long(json: &Json<'_>, key: &'static str) -> Found {
+    Found::other(json, key, "a text of less than 4 GiB")
 }
 
 /// A list of exactly four numbers.

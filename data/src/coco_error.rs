@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::coco_check::Problem;
-use crate::coco_entries::Source;
 use crate::coco_json::{Json, JsonError};
+use crate::coco_text::Source;
 use crate::polygon::PolygonError;
 use crate::rle::RleError;
 

@@ -1,13 +1,12 @@
 //! COCO result files: a list of detections, taken over as pycocotools' `loadRes` does.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::coco_entries::{Source, read_box};
+use crate::coco_entries::{read_box, too_long};
 use crate::coco_error::{CocoError, Found};
 use crate::coco_json::Json;
-use crate::coco_segmentation::Segmentation;
+use crate::coco_text::{Source, Span};
 
 /// The detections of a result file, masks still as text.
 #[derive(Clone, Debug)]
@@ -17,7 +16,10 @@ pub struct CocoResults {
     /// Whether the first entry has a box. pycocotools then takes every area from the box, masks or not, and asks every
     /// entry for a box; otherwise areas and boxes come from the masks.
     pub has_boxes: bool,
-    pub(crate) entries: Vec<ResultEntry>,
+    /// What the entries' segmentations refer to; empty if there are none.
+    pub(crate) text: Arc<Vec<u8>>,
+    /// In the order of the file.
+    pub(crate) blocks: Vec<Vec<ResultEntry>>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub(crate) struct ResultEntry {
     pub(crate) category_id: u64,
     pub(crate) score: f64,
     pub(crate) bbox: Option<[f64; 4]>,
-    pub(crate) segmentation: Option<Segmentation>,
+    pub(crate) segmentation: Span,
 }
 
 impl CocoResults {
@@ -35,9 +37,7 @@ impl CocoResults {
     /// # Errors
     /// If it cannot be read, is not a JSON list, or an entry lacks or misuses a key.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CocoError> {
-        let path = path.as_ref();
-        let text = fs::read(path).map_err(|reason| CocoError::Read { path: path.to_owned(), reason })?;
-        Self::from_json(path, text)
+        Self::read(Source::open(path.as_ref())?)
     }
 
     /// Reads a text as [`CocoResults::open`] reads a file; `path` is for messages.
@@ -45,44 +45,65 @@ impl CocoResults {
     /// # Errors
     /// If the text is not a JSON list, or an entry lacks or misuses a key.
     pub fn from_json(path: &Path, text: Vec<u8>) -> Result<Self, CocoError> {
-        let source = Arc::new(Source { path: path.to_owned(), text });
+        Self::read(Source { path: path.to_owned(), text })
+    }
+
+    fn read(source: Source) -> Result<Self, CocoError> {
         let mut json = Json::new(&source.text);
         match json.peek() {
-            None => return Err(CocoError::Empty { path: path.to_owned() }),
-            Some(b'{') => return Err(CocoError::NotResults { path: path.to_owned() }),
+            None => return Err(CocoError::Empty { path: source.path }),
+            Some(b'{') => return Err(CocoError::NotResults { path: source.path }),
             _ => {}
         }
-        let spans = source.spans(&mut json).and_then(|spans| json.finish().map(|()| spans));
-        let spans = spans.map_err(|error| source.syntax(error, None))?;
-        let mut results =
-            Self { path: path.to_owned(), has_boxes: false, entries: Vec::with_capacity(spans.len()) };
-        results.entries = source.read_entries("results", &spans, |json| read_entry(json, &source))?;
-        results.has_boxes = results.entries.first().is_some_and(|first| first.bbox.is_some());
-        let lacks = |entry: &ResultEntry| match results.has_boxes {
-            true => entry.bbox.is_none(),
-            false => entry.segmentation.is_none(),
+        let blocks = read_quickly(&source);
+        let blocks = match blocks {
+            Some(blocks) => blocks,
+            None => {
+                let spans = source.spans(&mut json).and_then(|spans| json.finish().map(|()| spans));
+                let spans = spans.map_err(|error| source.syntax(error, None))?;
+                vec![source.read_entries("results", &spans, read_entry)?]
+            }
         };
-        if let Some(index) = results.entries.iter().position(lacks) {
-            let key = if results.has_boxes { "bbox" } else { "segmentation" };
-            return Err(Found::Missing(key).in_entry(&source, "results", index, spans[index].range()));
+        let has_boxes = blocks.iter().flatten().next().is_some_and(|first| first.bbox.is_some());
+        let lacks = |entry: &ResultEntry| match has_boxes {
+            true => entry.bbox.is_none(),
+            false => entry.segmentation.is_empty(),
+        };
+        if let Some(index) = blocks.iter().flatten().position(lacks) {
+            let key = if has_boxes { "bbox" } else { "segmentation" };
+            let span = source
+                .spans(&mut Json::new(&source.text))
+                .map_err(|error| source.syntax(error, None))?[index];
+            return Err(Found::Missing(key).in_entry(&source, "results", index, span.range()));
         }
-        Ok(results)
+        let has_masks = blocks.iter().flatten().any(|entry| !entry.segmentation.is_empty());
+        let Source { path, text } = source;
+        let text = Arc::new(if has_masks { text } else { Vec::new() });
+        Ok(Self { path, has_boxes, text, blocks })
     }
 
     /// Number of detections.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.blocks.iter().map(Vec::len).sum()
     }
 
     /// Whether there are no detections.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 }
 
-fn read_entry(mut json: Json<'_>, source: &Arc<Source>) -> Result<ResultEntry, Found> {
+/// `None` if anything is amiss.
+fn read_quickly(source: &Source) -> Option<Vec<Vec<ResultEntry>>> {
+    let mut json = Json::new(&source.text);
+    let blocks = source.read_list(&mut json, || read_entry)?;
+    json.finish().ok()?;
+    Some(blocks)
+}
+
+fn read_entry(json: &mut Json<'_>) -> Result<ResultEntry, Found> {
     let (mut image_id, mut category_id, mut score) = (None, None, None);
-    let (mut bbox, mut segmentation) = (None, None);
+    let (mut bbox, mut segmentation) = (None, Span::default());
     json.object(|json, key| {
         match key {
             b"image_id" => image_id = Some(Found::of(json, "image_id", Json::index)?),
@@ -106,8 +127,8 @@ fn read_entry(mut json: Json<'_>, source: &Arc<Source>) -> Result<ResultEntry, F
                 }
             }
             b"segmentation" => {
-                let text = Found::of(json, "segmentation", Json::skip)?;
-                segmentation = Some(Segmentation::at(source, text));
+                let range = Found::of(json, "segmentation", Json::skip)?;
+                segmentation = Span::of(range).ok_or_else(|| too_long(json, "segmentation"))?;
             }
             _ => {
                 json.skip()?;

@@ -1,22 +1,22 @@
 //! Segmentations as they stand in a COCO file: polygons, run lengths as numbers, or run lengths as a string.
 
-use std::borrow::Cow;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::coco_entries::Source;
+use memchr::memchr;
+
 use crate::coco_error::SegmentationError;
 use crate::coco_json::{Json, JsonError};
+use crate::coco_text::{Source, Span};
 use crate::polygon::PolygonError;
-use crate::rle::{Rle, RleError, measure_compressed};
+use crate::rle::{Rle, RleError, RunText};
 
 /// The text of a segmentation, inside the text of its file.
 #[derive(Clone, Debug)]
 pub struct Segmentation {
-    source: Arc<Source>,
-    start: usize,
-    len: usize,
+    /// Annotations that were read together share the inner pointer's count.
+    source: Arc<Arc<Source>>,
+    span: Span,
 }
 
 /// A segmentation that was read.
@@ -25,12 +25,32 @@ pub(crate) enum Form<'a> {
     None,
     Polygons(Vec<Vec<f64>>),
     Counts(Vec<u32>, [u32; 2]),
-    Compressed(Cow<'a, str>, [u32; 2]),
+    Compressed(Runs<'a>, [u32; 2]),
+}
+
+/// A compressed mask's string.
+pub(crate) enum Runs<'a> {
+    Borrowed(RunText<'a>),
+    Owned(String),
+}
+
+impl Runs<'_> {
+    pub(crate) fn text(&self) -> RunText<'_> {
+        match self {
+            Self::Borrowed(text) => *text,
+            Self::Owned(text) => RunText { bytes: text.as_bytes(), is_escaped: false },
+        }
+    }
 }
 
 impl Segmentation {
-    pub(crate) fn at(source: &Arc<Source>, range: Range<usize>) -> Self {
-        Self { source: Arc::clone(source), start: range.start, len: range.len() }
+    pub(crate) fn at(source: &Arc<Arc<Source>>, span: Span) -> Self {
+        Self { source: Arc::clone(source), span }
+    }
+
+    /// The text, which [`Form::read`] reads.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.source.text[self.span.range()]
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -43,28 +63,19 @@ impl Segmentation {
     /// # Errors
     /// If it is neither polygons nor an RLE that fills its size.
     pub fn rle(&self, height: u32, width: u32) -> Result<Option<Rle>, SegmentationError> {
-        Ok(match self.read()? {
+        Ok(match Form::read(self.text())? {
             Form::None => None,
             Form::Polygons(polygons) => Some(Rle::from_polygons(&polygons, height, width)?),
             Form::Counts(counts, [height, width]) => Some(Rle::from_counts(counts, height, width)?),
-            Form::Compressed(text, [height, width]) => Some(Rle::from_compressed(&text, height, width)?),
+            Form::Compressed(runs, [height, width]) => Some(Rle::from_text(runs.text(), height, width)?),
         })
     }
+}
 
-    /// Area and box of the pixels, without keeping their runs.
-    pub(crate) fn measure(
-        &self,
-        height: u32,
-        width: u32,
-    ) -> Result<Option<(u64, [f64; 4])>, SegmentationError> {
-        if let Form::Compressed(text, [height, width]) = self.read()? {
-            return Ok(Some(measure_compressed(text.as_bytes(), height, width)?));
-        }
-        Ok(self.rle(height, width)?.map(|rle| (rle.area(), rle.to_box())))
-    }
-
-    pub(crate) fn read(&self) -> Result<Form<'_>, SegmentationError> {
-        let mut json = Json::part(&self.source.text, self.start..self.start + self.len);
+impl<'a> Form<'a> {
+    /// Reads the text of a segmentation.
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, SegmentationError> {
+        let mut json = Json::new(text);
         let start = json.clone();
         match json.peek() {
             None => return Ok(Form::None),
@@ -93,9 +104,9 @@ fn read_polygons(mut json: Json<'_>) -> Option<Form<'_>> {
 }
 
 fn read_rle(mut json: Json<'_>) -> Result<Option<Form<'_>>, SegmentationError> {
-    enum Runs<'a> {
+    enum Found<'a> {
         Numbers(Vec<u32>),
-        Text(Cow<'a, str>),
+        Text(Runs<'a>),
     }
     let (mut size, mut runs) = (None, None);
     let mut too_long = None;
@@ -124,9 +135,19 @@ fn read_rle(mut json: Json<'_>) -> Result<Option<Form<'_>>, SegmentationError> {
                     }));
                     Ok::<_, JsonError>(())
                 })?;
-                runs = Some(Runs::Numbers(counts));
+                runs = Some(Found::Numbers(counts));
             }
-            b"counts" => runs = Some(Runs::Text(json.string()?)),
+            b"counts" => {
+                let mut ahead = json.clone();
+                let bytes = ahead.string_bytes()?;
+                let text = match escapes(bytes) {
+                    Escapes::None => Runs::Borrowed(RunText { bytes, is_escaped: false }),
+                    Escapes::Backslashes => Runs::Borrowed(RunText { bytes, is_escaped: true }),
+                    Escapes::Others => Runs::Owned(json.clone().string()?.into_owned()),
+                };
+                *json = ahead;
+                runs = Some(Found::Text(text));
+            }
             _ => {
                 json.skip()?;
             }
@@ -138,9 +159,29 @@ fn read_rle(mut json: Json<'_>) -> Result<Option<Form<'_>>, SegmentationError> {
     }
     let (Ok(()), Some((height, width)), Some(runs)) = (walked, size, runs) else { return Ok(None) };
     Ok(Some(match runs {
-        Runs::Numbers(counts) => Form::Counts(counts, [height, width]),
-        Runs::Text(text) => Form::Compressed(text, [height, width]),
+        Found::Numbers(counts) => Form::Counts(counts, [height, width]),
+        Found::Text(text) => Form::Compressed(text, [height, width]),
     }))
+}
+
+enum Escapes {
+    None,
+    Backslashes,
+    Others,
+}
+
+/// Which characters are escaped in a string as it stands in a JSON text.
+fn escapes(bytes: &[u8]) -> Escapes {
+    let mut found = Escapes::None;
+    let mut at = 0;
+    while let Some(step) = memchr(b'\\', &bytes[at..]) {
+        at += step + 2;
+        if bytes.get(at - 1) != Some(&b'\\') {
+            return Escapes::Others;
+        }
+        found = Escapes::Backslashes;
+    }
+    found
 }
 
 /// The first polygon that mmdet would not train on, or that cannot be filled; fatal if nothing is left or nothing can be

@@ -97,6 +97,10 @@ impl LabelPng {
         let size = reader.output_buffer_size().ok_or_else(|| error(png::DecodingError::LimitsExceeded))?;
         let mut samples = vec![0; size];
         let frame = reader.next_frame(&mut samples).map_err(error)?;
+        if (frame.width, frame.height) != (width, height) {
+            let found = "an animation whose first frame is smaller than itself";
+            return Err(LabelError::Kind { path: path.into(), found });
+        }
         let palette = reader.info().palette.as_ref().map(|bytes| {
             bytes.chunks_exact(3).map(|color| [color[0], color[1], color[2]]).collect::<Vec<_>>()
         });

@@ -7,13 +7,18 @@ mod coco_ap;
 mod coco_ap_curve;
 mod coco_ap_match;
 mod coco_ap_metrics;
+mod coco_cells;
 mod coco_check;
 mod coco_dataset;
 mod coco_entries;
 mod coco_error;
 mod coco_json;
+mod coco_number;
+mod coco_overlap;
+mod coco_pixels;
 mod coco_results;
 mod coco_segmentation;
+mod coco_text;
 mod image_file;
 mod image_folder;
 mod label_encoding;
@@ -72,5 +77,7 @@ pub use crate::shapes::{
     generate_labelled,
 };
 pub use crate::tar_shards::{TarShards, TarShardsError};
-pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
+pub use crate::transforms::{
+    Negative, Photometric, Photometric8Bit, Pipeline, Transform, normalise_into, pad_to_multiple,
+};
 pub use crate::unreadable::Unreadable;

@@ -65,72 +65,195 @@ impl Rle {
     /// Where pycocotools would raise: no polygon, fewer than 4 numbers in the first, boxes mixed with polygons; and for
     /// coordinates that are not finite, and frames of more than `u32::MAX` pixels.
     pub fn from_polygons(polygons: &[Vec<f64>], height: u32, width: u32) -> Result<Self, PolygonError> {
-        let first = polygons.first().ok_or(PolygonError::Empty)?.len();
-        if first < 4 {
-            return Err(PolygonError::TooShort { polygon: 0, found: first });
-        }
-        let mut masks = Vec::with_capacity(polygons.len());
-        for (polygon, numbers) in polygons.iter().enumerate() {
-            let found = numbers.len();
-            if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
-                return Err(PolygonError::NotFinite { polygon, found });
-            }
-            masks.push(match numbers.as_slice() {
-                &[x, y, w, h] if first == 4 => Self::from_box([x, y, w, h], height, width)?,
-                _ if first == 4 => return Err(PolygonError::NotABox { polygon, found }),
-                [] | [_] => return Err(PolygonError::TooShort { polygon, found }),
-                vertices => fill(vertices, height, width)?,
-            });
-        }
-        // One frame for all, so there is a union.
-        Self::union(&masks).ok_or(PolygonError::Empty)
+        let mut runs = Vec::new();
+        Outlines::default().fill(polygons, height, width, &mut runs)?;
+        Ok(Self::from_foreground(&runs, height, width))
     }
 
     /// The pixels of a box (left, top, width, height), filled as the polygon of its corners.
     ///
     /// # Errors
     /// For frames of more than `u32::MAX` pixels.
-    pub fn from_box([x, y, w, h]: [f64; 4], height: u32, width: u32) -> Result<Self, RleError> {
-        let (right, bottom) = (x + w, y + h);
-        fill(&[x, y, x, bottom, right, bottom, right, y], height, width)
+    pub fn from_box(bbox: [f64; 4], height: u32, width: u32) -> Result<Self, RleError> {
+        let mut runs = Vec::new();
+        Outlines::default().fill_box(bbox, height, width, &mut runs)?;
+        Ok(Self::from_foreground(&runs, height, width))
+    }
+
+    /// From ascending runs of foreground that do not touch, in a frame whose pixels 32 bits can count.
+    fn from_foreground(runs: &[[u32; 2]], height: u32, width: u32) -> Self {
+        let mut counts = Vec::with_capacity(runs.len() * 2 + 1);
+        let mut before = 0;
+        for &[start, end] in runs {
+            counts.extend([start - before, end - start]);
+            before = end;
+        }
+        let rest = height * width - before;
+        if rest > 0 || runs.is_empty() {
+            counts.push(rest);
+        }
+        Self { height, width, counts }
     }
 }
 
-fn fill(vertices: &[f64], height: u32, width: u32) -> Result<Rle, RleError> {
-    let total = height.checked_mul(width).ok_or(RleError::TooLarge { height, width })?;
-    // A C cast: toward zero, for negative coordinates too.
-    let vertex = |xy: &[f64; 2]| xy.map(|value| i64::from((SCALE as f64 * value + 0.5) as i32));
-    let vertices = vertices.as_chunks::<2>().0;
-    let mut crossings = Vec::new();
-    for (index, start) in vertices.iter().enumerate() {
-        let end = &vertices[(index + 1) % vertices.len()];
-        push_crossings(vertex(start), vertex(end), i64::from(height), i64::from(width), &mut crossings);
-    }
-    crossings.push(total);
-    crossings.sort_unstable();
+/// What filling needs while it goes on; kept, so that many polygons share it.
+#[derive(Default)]
+pub(crate) struct Outlines {
+    /// Column, and the pixel's index.
+    crossings: Vec<(u32, u32)>,
+    /// Crossings per column, then where the column's begin.
+    columns: Vec<u32>,
+    sorted: Vec<u32>,
+}
 
-    // Differences of the sorted crossings; a zero-length run joins its neighbours.
-    let mut counts: Vec<u32> = Vec::with_capacity(crossings.len());
-    let mut before = 0;
-    let mut join = false;
-    for at in crossings {
-        let run = at - before;
-        before = at;
-        match counts.last_mut() {
-            Some(last) if join => {
-                *last += run;
-                join = false;
+impl Outlines {
+    /// Foreground runs of the union of polygons, ascending and apart; see [`Rle::from_polygons`].
+    pub(crate) fn fill(
+        &mut self,
+        polygons: &[Vec<f64>],
+        height: u32,
+        width: u32,
+        runs: &mut Vec<[u32; 2]>,
+    ) -> Result<(), PolygonError> {
+        let first = polygons.first().ok_or(PolygonError::Empty)?.len();
+        if first < 4 {
+            return Err(PolygonError::TooShort { polygon: 0, found: first });
+        }
+        runs.clear();
+        for (polygon, numbers) in polygons.iter().enumerate() {
+            let found = numbers.len();
+            if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
+                return Err(PolygonError::NotFinite { polygon, found });
             }
-            Some(_) if run == 0 => join = true,
-            _ => counts.push(run),
+            match numbers.as_slice() {
+                &[x, y, w, h] if first == 4 => self.add_box([x, y, w, h], height, width, runs)?,
+                _ if first == 4 => return Err(PolygonError::NotABox { polygon, found }),
+                [] | [_] => return Err(PolygonError::TooShort { polygon, found }),
+                vertices => self.add(vertices, height, width, runs)?,
+            }
+        }
+        if polygons.len() > 1 {
+            runs.sort_unstable();
+        }
+        join(runs);
+        Ok(())
+    }
+
+    /// Foreground runs of a box (left, top, width, height), ascending and apart.
+    pub(crate) fn fill_box(
+        &mut self,
+        bbox: [f64; 4],
+        height: u32,
+        width: u32,
+        runs: &mut Vec<[u32; 2]>,
+    ) -> Result<(), RleError> {
+        runs.clear();
+        self.add_box(bbox, height, width, runs)?;
+        join(runs);
+        Ok(())
+    }
+
+    fn add_box(
+        &mut self,
+        [x, y, w, h]: [f64; 4],
+        height: u32,
+        width: u32,
+        runs: &mut Vec<[u32; 2]>,
+    ) -> Result<(), RleError> {
+        let (right, bottom) = (x + w, y + h);
+        self.add(&[x, y, x, bottom, right, bottom, right, y], height, width, runs)
+    }
+
+    /// Appends the runs of one polygon: between the first and the second crossing, the third and the fourth, ..
+    fn add(
+        &mut self,
+        vertices: &[f64],
+        height: u32,
+        width: u32,
+        runs: &mut Vec<[u32; 2]>,
+    ) -> Result<(), RleError> {
+        let total = height.checked_mul(width).ok_or(RleError::TooLarge { height, width })?;
+        // A C cast: toward zero, for negative coordinates too.
+        let vertex = |xy: &[f64; 2]| xy.map(|value| i64::from((SCALE as f64 * value + 0.5) as i32));
+        let (vertices, _) = vertices.as_chunks::<2>();
+        self.crossings.clear();
+        let Some(last) = vertices.last() else { return Ok(()) };
+        let first = vertex(&vertices[0]);
+        let mut start = first;
+        for end in &vertices[1..] {
+            let end = vertex(end);
+            push_crossings(start, end, i64::from(height), i64::from(width), &mut self.crossings);
+            start = end;
+        }
+        push_crossings(vertex(last), first, i64::from(height), i64::from(width), &mut self.crossings);
+        self.sort();
+        let (pairs, rest) = self.sorted.as_chunks::<2>();
+        runs.extend(pairs.iter().filter(|[start, end]| start < end));
+        runs.extend(rest.iter().filter(|&&start| start < total).map(|&start| [start, total]));
+        Ok(())
+    }
+
+    /// Puts the crossings in order. A column has few, so they are dealt out to their columns and sorted there.
+    fn sort(&mut self) {
+        let Self { crossings, columns, sorted } = self;
+        sorted.clear();
+        let bounds = crossings
+            .iter()
+            .fold((u32::MAX, 0), |(low, high), &(column, _)| (low.min(column), high.max(column)));
+        let (low, high) = bounds;
+        if low > high {
+            return;
+        }
+        let num_columns = (high - low) as usize + 1;
+        if num_columns > 4 * crossings.len() {
+            sorted.extend(crossings.iter().map(|&(_, index)| index));
+            sorted.sort_unstable();
+            return;
+        }
+        columns.clear();
+        columns.resize(num_columns, 0);
+        crossings.iter().for_each(|&(column, _)| columns[(column - low) as usize] += 1);
+        let mut begin = 0;
+        for count in columns.iter_mut() {
+            (*count, begin) = (begin, begin + *count);
+        }
+        sorted.resize(crossings.len(), 0);
+        for &(column, index) in crossings.iter() {
+            // Among the column's own, each finds its place from the end.
+            let next = &mut columns[(column - low) as usize];
+            sorted[*next as usize] = index;
+            *next += 1;
+        }
+        let mut begin = 0;
+        for &end in columns.iter() {
+            match &mut sorted[begin..end as usize] {
+                [] | [_] => {}
+                [a, b] => (*a, *b) = ((*a).min(*b), (*a).max(*b)),
+                more => more.sort_unstable(),
+            }
+            begin = end as usize;
         }
     }
-    Ok(Rle { height, width, counts })
 }
 
-/// Where the edge from `start` to `end` (in fifths of a pixel) crosses the middles of the frame's columns, as
-/// column-major pixel indices.
-fn push_crossings(start: [i64; 2], end: [i64; 2], height: i64, width: i64, crossings: &mut Vec<u32>) {
+/// Joins ascending runs that touch or overlap.
+fn join(runs: &mut Vec<[u32; 2]>) {
+    let mut kept = 0;
+    for index in 0..runs.len() {
+        let [start, end] = runs[index];
+        if kept > 0 && start <= runs[kept - 1][1] {
+            runs[kept - 1][1] = end.max(runs[kept - 1][1]);
+        } else {
+            runs[kept] = [start, end];
+            kept += 1;
+        }
+    }
+    runs.truncate(kept);
+}
+
+/// Where the edge from `start` to `end` (in fifths of a pixel) crosses the middles of the frame's columns: the column, and
+/// the column-major index of the pixel.
+fn push_crossings(start: [i64; 2], end: [i64; 2], height: i64, width: i64, crossings: &mut Vec<(u32, u32)>) {
     let ([mut xs, mut ys], [mut xe, mut ye]) = (start, end);
     let (dx, dy) = ((xe - xs).abs(), (ye - ys).abs());
     if dx == 0 {
@@ -143,12 +266,12 @@ fn push_crossings(start: [i64; 2], end: [i64; 2], height: i64, width: i64, cross
     let columns = |from: i64, to: i64| {
         let first = (from - 2).div_euclid(SCALE) + i64::from((from - 2).rem_euclid(SCALE) > 0);
         let last = (to - 3).div_euclid(SCALE);
-        first.max(0)..=last.min(width - 1)
+        first.max(0)..last.min(width - 1) + 1
     };
+    // The reference's ceil((y + 0.5) / 5 - 0.5) within the frame; for whole y its roundings do not show.
     let mut push = |column: i64, y: i64| {
-        let row = (y as f64 + 0.5) / SCALE as f64 - 0.5;
-        let row = row.clamp(0.0, height as f64).ceil();
-        crossings.push((column * height + row as i64) as u32);
+        let row = if y <= 2 { 0 } else { ((y + 2) / SCALE).min(height) };
+        crossings.push((column as u32, (column * height + row) as u32));
     };
     if dx >= dy {
         let slope = (ye - ys) as f64 / dx as f64;

@@ -79,9 +79,13 @@ impl Rle {
     /// # Errors
     /// If a character or run is impossible, or the runs do not sum to `height * width`.
     pub fn from_compressed(text: &str, height: u32, width: u32) -> Result<Self, RleError> {
-        let mut counts = Vec::with_capacity(text.len() / 2 + 1);
+        Self::from_text(RunText { bytes: text.as_bytes(), is_escaped: false }, height, width)
+    }
+
+    pub(crate) fn from_text(text: RunText<'_>, height: u32, width: u32) -> Result<Self, RleError> {
+        let mut counts = Vec::with_capacity(text.bytes.len() / 2 + 1);
         let mut sum = 0;
-        decode_runs(text.as_bytes(), |count| {
+        text.decode(|count| {
             sum += u64::from(count);
             counts.push(count);
         })?;
@@ -117,9 +121,13 @@ impl Rle {
     /// The box around the foreground as COCO writes it (left, top, width, height); zeros for an empty mask, where
     /// maskApi.c wraps around.
     pub fn to_box(&self) -> [f64; 4] {
-        let mut extent = Extent::new(self.height, self.width);
-        for &count in &self.counts {
-            extent.push(count);
+        let mut extent = Extent::new(self.height);
+        let mut start = 0;
+        for (run, &count) in self.counts.iter().enumerate() {
+            if run % 2 == 1 && count > 0 {
+                extent.push(start, start + count);
+            }
+            start += count;
         }
         extent.to_box()
     }
@@ -151,15 +159,25 @@ impl Rle {
     }
 }
 
-/// Area and box of a compressed mask, with all its checks but without keeping its runs.
-pub(crate) fn measure_compressed(text: &[u8], height: u32, width: u32) -> Result<(u64, [f64; 4]), RleError> {
-    let mut extent = Extent::new(height, width);
-    decode_runs(text, |count| extent.push(count))?;
-    check_sum(extent.end, height, width)?;
-    Ok((extent.area, extent.to_box()))
+/// A compressed mask's string, as it is or as it stands in a JSON text, where a backslash is written twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunText<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) is_escaped: bool,
 }
 
-fn check_sum(found: u64, height: u32, width: u32) -> Result<(), RleError> {
+impl RunText<'_> {
+    /// Hands out the run lengths one by one.
+    pub(crate) fn decode(self, push: impl FnMut(u32)) -> Result<(), RleError> {
+        if self.is_escaped {
+            decode_runs::<true>(self.bytes, push)
+        } else {
+            decode_runs::<false>(self.bytes, push)
+        }
+    }
+}
+
+pub(crate) fn check_sum(found: u64, height: u32, width: u32) -> Result<(), RleError> {
     let expected = u64::from(height) * u64::from(width);
     if expected > u64::from(u32::MAX) {
         return Err(RleError::TooLarge { height, width });
@@ -170,16 +188,20 @@ fn check_sum(found: u64, height: u32, width: u32) -> Result<(), RleError> {
     Ok(())
 }
 
-fn decode_runs(text: &[u8], mut push: impl FnMut(u32)) -> Result<(), RleError> {
+fn decode_runs<const ESCAPED: bool>(text: &[u8], mut push: impl FnMut(u32)) -> Result<(), RleError> {
     // The two runs before the current one; differences start at run 3.
     let (mut before_last, mut last) = (0, 0);
     let (mut run, mut value, mut shift) = (0usize, 0i64, 0u32);
-    for (position, &byte) in text.iter().enumerate() {
-        if !(48..=111).contains(&byte) {
-            let rest = String::from_utf8_lossy(&text[position..]);
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let bits = byte.wrapping_sub(48);
+        if bits > 63 {
+            let before = &text[..at];
+            let position = if ESCAPED { at - before.iter().filter(|&&b| b == b'\\').count() / 2 } else { at };
+            let rest = String::from_utf8_lossy(&text[at..]);
             return Err(RleError::Character { found: rest.chars().next().unwrap_or('\0'), position });
         }
-        let bits = byte - 48;
+        at += if ESCAPED && byte == b'\\' { 2 } else { 1 };
         // Eight groups of five bits hold every possible difference of two 32-bit runs.
         if shift >= 40 {
             return Err(RleError::RunLength { run, found: value });
@@ -203,45 +225,35 @@ fn decode_runs(text: &[u8], mut push: impl FnMut(u32)) -> Result<(), RleError> {
     if shift == 0 { Ok(()) } else { Err(RleError::Truncated) }
 }
 
-/// The rectangle around the foreground of runs that arrive one by one.
-struct Extent {
-    height: u64,
-    foreground: bool,
-    end: u64,
-    area: u64,
-    x: (u64, u64),
-    y: (u64, u64),
+/// The rectangle around foreground runs that arrive one by one.
+pub(crate) struct Extent {
+    height: u32,
+    columns: Option<(u32, u32)>,
+    rows: (u32, u32),
 }
 
 impl Extent {
-    fn new(height: u32, width: u32) -> Self {
-        let (height, width) = (u64::from(height), u64::from(width));
-        Self { height, foreground: false, end: 0, area: 0, x: (width, 0), y: (height, 0) }
+    pub(crate) fn new(height: u32) -> Self {
+        Self { height, columns: None, rows: (height, 0) }
     }
 
-    fn push(&mut self, count: u32) {
-        let start = self.end;
-        self.end += u64::from(count);
-        if self.foreground && count > 0 && self.height > 0 {
-            let last = self.end - 1;
-            let (x0, x1) = (start / self.height, last / self.height);
-            self.area += u64::from(count);
-            self.x = (self.x.0.min(x0), self.x.1.max(x1 + 1));
-            // A run that goes on in the next column touches the bottom of one and the top of the other.
-            self.y = if x0 < x1 {
-                (0, self.height)
-            } else {
-                (self.y.0.min(start % self.height), self.y.1.max(last % self.height + 1))
-            };
-        }
-        self.foreground = !self.foreground;
+    /// Pixels `start..end`, at least one, behind all that came before.
+    pub(crate) fn push(&mut self, start: u32, end: u32) {
+        let first = start / self.height;
+        let (top, len) = (start - first * self.height, end - start);
+        // A run that goes on in the next column touches the bottom of one and the top of the other.
+        let crosses = len > self.height - top;
+        let last = if crosses { (end - 1) / self.height } else { first };
+        let (bounds_top, bounds_bottom) = if crosses { (0, self.height) } else { (top, top + len) };
+        self.rows = (self.rows.0.min(bounds_top), self.rows.1.max(bounds_bottom));
+        self.columns = Some((self.columns.map_or(first, |columns| columns.0), last + 1));
     }
 
-    fn to_box(&self) -> [f64; 4] {
-        if self.area == 0 {
-            return [0.0; 4];
-        }
-        [self.x.0, self.y.0, self.x.1 - self.x.0, self.y.1 - self.y.0].map(|value| value as f64)
+    /// Left, top, width, height; zeros for no pixels.
+    pub(crate) fn to_box(&self) -> [f64; 4] {
+        let Some((left, right)) = self.columns else { return [0.0; 4] };
+        let (top, bottom) = self.rows;
+        [left, top, right - left, bottom - top].map(f64::from)
     }
 }
 
@@ -333,12 +345,25 @@ mod tests {
     }
 
     #[test]
+    fn backslashes_count_once_however_they_are_written() {
+        // A backslash is 44: 12, and more follows.
+        let mask = rle(1, 24, &[12, 12]);
+        assert_eq!(mask.to_compressed(), r"<<");
+        let mask = rle(1, 88, &[44, 44]);
+        assert_eq!(mask.to_compressed(), r"\1\1");
+        let read = |bytes: &[u8]| Rle::from_text(RunText { bytes, is_escaped: true }, 1, 88);
+        assert_eq!(read(br"\\1\\1"), Ok(mask));
+        assert_eq!(read(br"\\1/"), Err(RleError::Character { found: '/', position: 2 }));
+    }
+
+    #[test]
     fn impossible_strings_are_refused() {
         use RleError::*;
         #[track_caller]
         fn case(text: &str, expected: RleError) {
             assert_eq!(Rle::from_compressed(text, 2, 2), Err(expected.clone()));
-            assert_eq!(measure_compressed(text.as_bytes(), 2, 2), Err(expected));
+            let text = RunText { bytes: text.as_bytes(), is_escaped: true };
+            assert_eq!(Rle::from_text(text, 2, 2), Err(expected));
         }
         let pixels = |found| Pixels { found, height: 2, width: 2, expected: 4 };
         case("", pixels(0));

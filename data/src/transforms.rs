@@ -15,6 +15,7 @@ mod crop;
 mod crop_labelled;
 mod normalise;
 mod photometric;
+mod photometric_8bit;
 mod resized_crop;
 mod turn;
 
@@ -27,6 +28,7 @@ use crate::sample::Sample;
 pub use crop::Negative;
 pub use normalise::{normalise_into, pad_to_multiple};
 pub use photometric::Photometric;
+pub use photometric_8bit::Photometric8Bit;
 
 /// One step of a [`Pipeline`].
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +141,8 @@ pub enum Transform {
     },
     /// Changes brightness, contrast, saturation, hue and the order of the channels.
     PhotometricDistortion(Photometric),
+    /// Changes brightness, contrast, saturation and hue as mmseg does, in 8 bits.
+    PhotometricDistortion8Bit(Photometric8Bit),
     /// Removes objects whose box is narrower or lower than this many input pixels.
     DropSmall {
         /// Shortest side kept, input pixels, inclusive.
@@ -229,6 +233,7 @@ impl Transform {
                 }
             }
             Self::PhotometricDistortion(photometric) => photometric.apply(sample, rng),
+            Self::PhotometricDistortion8Bit(photometric) => photometric.apply(sample, rng),
             Self::DropSmall { min_side } => {
                 let mut sample = sample;
                 sample.instances.retain(|instance| {

@@ -3,6 +3,8 @@
 //! Bilinear resizing and adaptive average pooling are one such map for the rows and one for the columns;
 //! the gradient of either is the same with both maps transposed.
 
+use std::ops::Range;
+
 /// A sparse matrix whose rows have their non-zero weights side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AxisMap {
@@ -77,6 +79,24 @@ impl AxisMap {
         (first_input, &self.weights[begin..end])
     }
 
+    /// The inputs that some of the outputs look at.
+    pub(crate) fn reach(&self, outputs: &Range<usize>) -> Range<usize> {
+        let taps = outputs.clone().map(|output| self.taps(output));
+        let ranges = taps.map(|(first, weights)| first..first + weights.len());
+        ranges.reduce(|all, next| all.start.min(next.start)..all.end.max(next.end)).unwrap_or(0..0)
+    }
+
+    /// Some of the outputs, from the inputs that [they look at](Self::reach).
+    pub(crate) fn part(&self, outputs: &Range<usize>) -> Self {
+        let reach = self.reach(outputs);
+        let mut part = Self::empty(reach.len());
+        for output in outputs.clone() {
+            let (first_input, weights) = self.taps(output);
+            part.push(first_input - reach.start, weights.iter().copied());
+        }
+        part
+    }
+
     /// The outputs for a line of inputs.
     #[inline(always)]
     pub(crate) fn apply(&self, line: &[f32], out: &mut [f32]) {
@@ -148,6 +168,15 @@ mod tests {
     #[test]
     fn the_same_size_is_the_identity() {
         assert_eq!(AxisMap::linear(3, 3).dense(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_part_is_some_rows_of_the_matrix_and_the_columns_that_they_use() {
+        let map = AxisMap::linear(2, 4);
+        assert_eq!((map.reach(&(0..1)), map.reach(&(0..2)), map.reach(&(3..4))), (0..2, 0..2, 1..2));
+        assert_eq!(map.part(&(1..3)).dense(), [0.75, 0.25, 0.25, 0.75]);
+        assert_eq!(map.part(&(3..4)).dense(), [1.0]);
+        assert_eq!(map.part(&(0..4)), map);
     }
 
     #[test]

@@ -25,6 +25,17 @@ pub(crate) fn read_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     }
 }
 
+/// The values of a tensor of whole numbers below 256, row-major. The device is waited for.
+///
+/// # Panics
+/// If one is larger, and when the device cannot be read.
+pub(crate) fn read_bytes<const D: usize>(tensor: Tensor<D, Int>) -> Vec<u8> {
+    match tensor.try_into_vec_as::<i32>() {
+        Ok(values) => values.into_iter().map(|value| u8::try_from(value).expect("a byte")).collect(),
+        Err(error) => panic!("a tensor could not be read from its device: {error}"),
+    }
+}
+
 /// A loss of zero whose backward pass still reaches everything that made `tensor`: a step without
 /// objects then has a gradient for every parameter, all of them zero.
 pub(crate) fn connected_zero<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {

@@ -48,6 +48,9 @@ mod lovasz;
 mod mask_head;
 mod mask_rcnn;
 mod mask_target;
+mod mosaic;
+mod mosaic_composed;
+mod mosaic_flex;
 mod nms;
 mod nms_soft;
 mod param_names;
@@ -92,6 +95,7 @@ pub use crate::fpn::{Fpn, Pyramid};
 pub use crate::mask_head::{MaskHead, MaskHeadConfig, MaskPredictions};
 pub use crate::mask_rcnn::{MaskRcnn, MaskRcnnConfig, MaskRcnnLosses};
 pub use crate::mask_target::{TargetMask, mask_targets};
+pub use crate::mosaic::{Band, Mirroring, Mosaic, Wanted, classify_rows};
 pub use crate::nms::{ClassifiedBox, Suppression, batched_nms, multiclass_nms, nms};
 pub use crate::nms_soft::{Kept, SoftNms, batched_soft_nms, soft_nms};
 pub use crate::param_names::{

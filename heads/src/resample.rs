@@ -41,7 +41,8 @@ pub fn adaptive_avg_pool(x: Tensor<4>, bins: usize) -> Tensor<4> {
     resample(x, AxisMap::bin_means(height, bins), AxisMap::bin_means(width, bins))
 }
 
-fn resample(x: Tensor<4>, rows: AxisMap, columns: AxisMap) -> Tensor<4> {
+/// `rows . x . columns^T`, whose gradient is the same with both turned over.
+pub(crate) fn resample(x: Tensor<4>, rows: AxisMap, columns: AxisMap) -> Tensor<4> {
     let device = x.device().without_autodiff();
     if !matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
         return resample_composed(x, &rows, &columns);

@@ -82,6 +82,11 @@ impl UperNetConfig {
 }
 
 impl UperNet {
+    /// Classes that a pixel may belong to.
+    pub fn num_classes(&self) -> usize {
+        self.config.num_classes
+    }
+
     /// The losses of a batch.
     ///
     /// # Shapes

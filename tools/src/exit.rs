@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use cvx_backbone::ops::cpu::dispatch::Instructions;
 
 use crate::memory;
 
@@ -70,11 +71,28 @@ where
     }
 }
 
-/// A program on the arguments and streams of its process.
+/// A program on the arguments, environment and streams of its process.
 pub fn main(run: impl FnOnce(ArgsOs, Streams<'_>) -> Exit) -> ExitCode {
     memory::keep_freed();
     let (mut out, mut err) = (io::stdout(), io::stderr());
+    if let Err(error) = known_instructions(std::env::var_os(Instructions::VARIABLE)) {
+        return conclude(Err(error), &mut err).into();
+    }
     run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+}
+
+/// Refuses a name of instructions that there is not, which the kernels would take for all.
+fn known_instructions(asked: Option<OsString>) -> anyhow::Result<()> {
+    let Some(asked) = asked else { return Ok(()) };
+    let names = Instructions::NAMES.map(|(name, _)| name);
+    anyhow::ensure!(
+        names.iter().any(|name| asked == *name),
+        "{}={}: expected one of `{}`",
+        Instructions::VARIABLE,
+        asked.display(),
+        names.join("`, `")
+    );
+    Ok(())
 }
 
 /// Turns a command's result into its exit; an error is written to `err` as `error: ..`.
@@ -123,6 +141,13 @@ mod tests {
     fn every_cause_has_its_own_indented_lines() {
         let error = anyhow!("line 3\n  |\n3 | x = 1\n").context("r.toml is not a recipe");
         assert_eq!(describe(&error), "error: r.toml is not a recipe\n  line 3\n    |\n  3 | x = 1\n");
+    }
+
+    #[test]
+    fn instructions_that_there_are_not_are_refused() {
+        assert!(known_instructions(None).is_ok() && known_instructions(Some("avx2".into())).is_ok());
+        let error = known_instructions(Some("sse9".into())).unwrap_err().to_string();
+        assert_eq!(error, "CVX_INSTRUCTIONS=sse9: expected one of `portable`, `avx2`, `avx512`");
     }
 
     #[test]

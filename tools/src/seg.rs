@@ -18,7 +18,6 @@ pub mod inference;
 mod info;
 mod initial;
 mod judge;
-mod look;
 pub mod model;
 pub mod recipe;
 mod train;

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Negative, Photometric, Pipeline, Transform};
+use super::{Negative, Photometric, Photometric8Bit, Pipeline, Transform};
 use crate::boxes::BoxXyxy;
 use crate::label_map::LabelMap;
 use crate::mask::Mask;
@@ -61,6 +61,7 @@ fn all() -> Vec<Transform> {
         Transform::FlipVertical { probability: 0.5 },
         Transform::QuarterTurn { probability: 0.5 },
         Transform::PhotometricDistortion(Photometric::default()),
+        Transform::PhotometricDistortion8Bit(Photometric8Bit::default()),
         Transform::DropSmall { min_side: 3.0 },
         Transform::resize_or_crop_and_resize(120, &[60, 90], &[50, 70], (30, 60)),
     ]
@@ -75,6 +76,10 @@ fn resizes(transform: &Transform) -> bool {
             | Transform::RandomResize { .. }
             | Transform::OneOf(_)
     )
+}
+
+fn changes_colors(transform: &Transform) -> bool {
+    matches!(transform, Transform::PhotometricDistortion(_) | Transform::PhotometricDistortion8Bit(_))
 }
 
 /// Whether boxes were last set to the bounds of the masks.
@@ -133,7 +138,7 @@ fn check_chain(chain: &[Transform], seed: u64) {
             drift += tolerance;
             tolerance = 0.0;
         }
-        exact_colors &= !resizes(transform) && !matches!(transform, Transform::PhotometricDistortion(_));
+        exact_colors &= !resizes(transform) && !changes_colors(transform);
 
         let frame = (width as usize, height as usize);
         assert_eq!((current.geometry.input_width, current.geometry.input_height), frame);

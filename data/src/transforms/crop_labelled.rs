@@ -74,7 +74,12 @@ fn is_varied(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::label_png::read_label_png;
 
     /// Columns of the left half show class 0, the others what is given, row by row.
     fn halves(right: [u8; 4]) -> LabelMap {
@@ -100,6 +105,26 @@ mod tests {
         let labels = halves([1, 255, 255, 255]);
         assert!(varied(&labels, 0, 0, 4, 0.81));
         assert!(!varied(&labels, 0, 0, 4, 0.8));
+    }
+
+    #[test]
+    fn of_the_places_that_mmseg_drew_the_one_it_took_is_taken() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/segmentation");
+        let labels = read_label_png(&fixtures.join("labels.png"), None).unwrap();
+        let reference: Value =
+            serde_json::from_str(include_str!("../../tests/segmentation/transforms.json")).unwrap();
+        let crops = reference["crops"].as_array().unwrap();
+        assert_eq!(crops.len(), 32);
+        for crop in crops {
+            let number = |value: &Value| value.as_u64().unwrap() as usize;
+            let place = |value: &Value| (number(&value[0]), number(&value[1]));
+            let (height, width) = (number(&crop["height"]), number(&crop["width"]));
+            let mut drawn = crop["drawn"].as_array().unwrap().iter().map(place);
+            let (width, height) = (width.min(labels.width), height.min(labels.height));
+            let ratio = crop["ratio"].as_f64().unwrap();
+            let taken = choose(Some(&labels), width, height, ratio, || drawn.next().unwrap());
+            assert_eq!((taken, drawn.next()), (place(&crop["taken"]), None), "{crop}");
+        }
     }
 
     #[test]

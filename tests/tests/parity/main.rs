@@ -22,6 +22,7 @@ mod segmentor_operations;
 mod segmentor_reference;
 mod segmentor_training;
 mod segmentor_trajectory;
+mod segmentor_views;
 mod tables;
 mod trajectory;
 
@@ -29,7 +30,7 @@ use cvx_backbone::Layout;
 use cvx_tests::golden::{Array, Golden};
 
 /// What the modules above test.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "backbone",
     "classifier",
     "fcmae",
@@ -41,6 +42,7 @@ const KINDS: [&str; 11] = [
     "train_fcmae",
     "train_upernet",
     "upernet",
+    "upernet_views",
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! The recipe's augmentation: what happens to a training image, in order.
 
-use cvx_data::{Negative, Photometric, Transform};
+use cvx_data::{Negative, Photometric, Photometric8Bit, Transform};
 use serde::{Deserialize, Serialize};
 
 /// One step an image takes on its way in; boxes and masks follow it.
@@ -90,6 +90,19 @@ pub enum TransformRecipe {
         /// Share of the images whose channels are shuffled.
         swap_probability: f64,
     },
+    /// `photometric-distortion` as mmseg does it: every change is rounded down to 8 bits, and the hue turns in steps of two
+    /// degrees.
+    #[serde(rename = "photometric-distortion-8-bit")]
+    PhotometricDistortion8Bit {
+        /// Largest shift, of 255.
+        brightness_delta: f32,
+        /// Smallest and largest factor.
+        contrast: [f32; 2],
+        /// Smallest and largest factor.
+        saturation: [f32; 2],
+        /// Largest turn, steps of two degrees, below 90.
+        hue_delta: u8,
+    },
     /// Remove objects whose box is narrower or lower than this.
     DropSmall {
         /// Input pixels.
@@ -157,6 +170,14 @@ impl TransformRecipe {
                 hue_delta: *hue_delta,
                 swap_probability: *swap_probability,
             }),
+            Self::PhotometricDistortion8Bit { brightness_delta, contrast, saturation, hue_delta } => {
+                Transform::PhotometricDistortion8Bit(Photometric8Bit {
+                    brightness_delta: *brightness_delta,
+                    contrast: *contrast,
+                    saturation: *saturation,
+                    hue_delta: *hue_delta,
+                })
+            }
             Self::DropSmall { min_side } => Transform::DropSmall { min_side: *min_side },
             Self::OneOf(sequences) => Transform::OneOf(
                 sequences.iter().map(|steps| steps.iter().map(Self::transform).collect()).collect(),

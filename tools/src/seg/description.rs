@@ -45,8 +45,7 @@ impl Architecture {
 impl Preprocessing {
     /// The preprocessing a recipe evaluates with.
     pub fn of(recipe: &Recipe) -> Self {
-        let recipe::Evaluate { every_epochs: _, short_side, long_side, window, convention: _, best_by: _ } =
-            recipe.evaluate.clone();
+        let recipe::Evaluate { short_side, long_side, window, .. } = recipe.evaluate;
         Self { input: recipe.input.clone(), short_side, long_side, window }
     }
 }

@@ -9,9 +9,9 @@ use cvx_data::{ConfusionMatrix, Dataset, Sample, SegmentationFolder};
 use super::args::EvalArgs;
 use super::data::{self, Source};
 use super::description::{expect_recipe, expect_recipe_of};
+use super::inference::{Look, label_image};
 use super::initial::random;
 use super::judge;
-use super::look::look_at;
 use super::model::{Preprocessing, Segmentor};
 use super::recipe::Recipe;
 use crate::counting::Counting;
@@ -38,7 +38,9 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let (segmentor, remarks) = weights.load(random(&recipe, &device))?;
     remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
     let preprocessing = Preprocessing::of(&recipe);
-    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, device: &device };
+    let look = recipe.evaluate.look();
+    let evaluation =
+        Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, look: &look, device: &device };
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
     let matrix = evaluation.run(&val_set, recipe.train.workers, &mut || counting.advance(1))?;
     drop(counting);
@@ -59,6 +61,8 @@ pub(super) struct Evaluation<'a> {
     pub(super) segmentor: &'a Segmentor,
     /// How images become its input.
     pub(super) preprocessing: &'a Preprocessing,
+    /// How each image is looked at.
+    pub(super) look: &'a Look,
     /// The segmentor's device.
     pub(super) device: &'a Device,
 }
@@ -74,7 +78,8 @@ impl Evaluation<'_> {
         let mut matrix = ConfusionMatrix::new(dataset.num_classes());
         for samples in data::val_loader(dataset, workers).epoch(0, 0) {
             for Sample { index, image, .. } in samples? {
-                let predicted = look_at(self.segmentor, &image, self.preprocessing, self.device);
+                let predicted =
+                    label_image(self.segmentor, &image, self.preprocessing, self.look, self.device);
                 matrix.add(&dataset.labels(index)?, &predicted);
                 progress();
             }

@@ -1,7 +1,6 @@
 //! `cvx-seg info`: what a recipe's model is made of, without data and without training.
 
 use anyhow::{Context, Result};
-use burn::module::Module;
 use burn::prelude::*;
 
 use super::args::InfoArgs;
@@ -27,10 +26,10 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let segmentor = random(&recipe, &Device::flex());
     writeln!(out, "{:<14} {:>12}", "parameters", "count")?;
     for (part, count) in [
-        ("backbone", segmentor.backbone.num_params()),
-        ("decode head", segmentor.heads.decode_head.num_params()),
-        ("auxiliary head", segmentor.heads.auxiliary_head.num_params()),
-        ("total", segmentor.num_params()),
+        ("backbone", params::count_trained(&segmentor.backbone)),
+        ("decode head", params::count_trained(&segmentor.heads.decode_head)),
+        ("auxiliary head", params::count_trained(&segmentor.heads.auxiliary_head)),
+        ("total", params::count_trained(&segmentor)),
     ] {
         writeln!(out, "{part:<14} {count:>12}")?;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::inference::Window;
+use super::inference::{Look, Window};
 use crate::recipe::{Expectation, Input, Model, Optimizer, Run, Schedule, ShapesData, Train};
 
 mod bridge;
@@ -205,6 +205,11 @@ pub struct Evaluate {
     pub long_side: u32,
     /// How much of an image the network sees at once.
     pub window: Window,
+    /// Test-time augmentation: the image is looked at with both sides times each of these, and the probabilities are
+    /// averaged; `[1.0]`: once.
+    pub scales: Vec<f64>,
+    /// Whether it is each time also looked at with left and right exchanged.
+    pub flip: bool,
     /// By whose rules figures are averaged.
     pub convention: Convention,
     /// The metric whose highest value decides which checkpoint is the best.
@@ -223,4 +228,11 @@ pub enum Convention {
     Detectron2,
     /// Classes that are predicted but do not occur count as 0: torchmetrics.
     Torchmetrics,
+}
+
+impl Evaluate {
+    /// How each image is looked at.
+    pub fn look(&self) -> Look {
+        Look { window: self.window, scales: self.scales.clone(), flip: self.flip }
+    }
 }

@@ -122,7 +122,8 @@ fn evaluate(
 ) -> Result<Evaluated> {
     let segmentor = trainer.model().valid();
     let preprocessing = Preprocessing::of(recipe);
-    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, device };
+    let look = recipe.evaluate.look();
+    let evaluation = Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, look: &look, device };
     let mut counting = Counting::quiet("evaluated", val_set.len());
     let began = Instant::now();
     let matrix = evaluation.run(val_set, recipe.train.workers, &mut || {
@@ -154,7 +155,7 @@ fn summarise(
     writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
     writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
     writeln!(out, "classes     {}: {}", names.len(), abridged(&names))?;
-    writeln!(out, "parameters  {:.2} million", segmentor.num_params() as f64 / 1e6)?;
+    writeln!(out, "parameters  {:.2} million", params::count_trained(segmentor) as f64 / 1e6)?;
     writeln!(out, "device      {}", args.device.resolve())?;
     writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
     writeln!(out, "run folder  {}", recipe.run.folder.display())?;

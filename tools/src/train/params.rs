@@ -39,6 +39,11 @@ pub fn trained<M: Module>(module: &M) -> Vec<ParamInfo> {
     params
 }
 
+/// How many values an optimizer may change.
+pub fn count_trained<M: Module>(module: &M) -> usize {
+    trained(module).iter().map(ParamInfo::num_values).sum()
+}
+
 /// Calls `read` with the path and the value of each float parameter, in the order of [`list`], one at a time.
 ///
 /// # Errors

@@ -102,16 +102,15 @@ fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
             hue_delta,
             swap_probability,
         } => {
-            for (name, delta) in [("brightness_delta", brightness_delta), ("hue_delta", hue_delta)] {
-                not_negative(&format!("{key}.photometric-distortion.{name}"), f64::from(*delta))?;
-            }
-            for (name, [low, high]) in [("contrast", contrast), ("saturation", saturation)] {
-                ensure!(
-                    *low > 0.0 && low <= high && high.is_finite(),
-                    "{key}.photometric-distortion.{name} = [{low}, {high}]: must be two factors above 0, rising"
-                );
-            }
-            share(&format!("{key}.photometric-distortion.swap_probability"), *swap_probability)
+            let key = format!("{key}.photometric-distortion");
+            not_negative(&format!("{key}.hue_delta"), f64::from(*hue_delta))?;
+            check_light(&key, *brightness_delta, *contrast, *saturation)?;
+            share(&format!("{key}.swap_probability"), *swap_probability)
+        }
+        TransformRecipe::PhotometricDistortion8Bit { brightness_delta, contrast, saturation, hue_delta } => {
+            let key = format!("{key}.photometric-distortion-8-bit");
+            ensure!(*hue_delta < 90, "{key}.hue_delta = {hue_delta}: must be below 90");
+            check_light(&key, *brightness_delta, *contrast, *saturation)
         }
         TransformRecipe::DropSmall { min_side } => {
             above_zero(&format!("{key}.drop-small.min_side"), f64::from(*min_side))
@@ -126,6 +125,18 @@ fn check_transform(key: &str, step: &TransformRecipe) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// How brightness, contrast and saturation change.
+fn check_light(key: &str, brightness_delta: f32, contrast: [f32; 2], saturation: [f32; 2]) -> Result<()> {
+    not_negative(&format!("{key}.brightness_delta"), f64::from(brightness_delta))?;
+    for (name, [low, high]) in [("contrast", contrast), ("saturation", saturation)] {
+        ensure!(
+            low > 0.0 && low <= high && high.is_finite(),
+            "{key}.{name} = [{low}, {high}]: must be two factors above 0, rising"
+        );
+    }
+    Ok(())
 }
 
 /// Random scales of a side, and what the largest makes of it.

@@ -90,9 +90,9 @@ fn check_dropout(dropout: f64) -> Result<()> {
 }
 
 fn check_evaluate(evaluate: &Evaluate) -> Result<()> {
-    let Evaluate { every_epochs, short_side, long_side, window, convention: _, best_by } = evaluate;
+    let Evaluate { every_epochs, short_side, long_side, convention: _, best_by, .. } = evaluate;
     positive("evaluate.every_epochs", *every_epochs)?;
     checks::check_sides("evaluate.", *short_side, *long_side)?;
-    window.check("evaluate.window")?;
+    evaluate.look().check("evaluate.")?;
     judge::known_metric("evaluate.best_by", best_by)
 }

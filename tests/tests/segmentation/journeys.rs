@@ -1,0 +1,89 @@
+//! Train, evaluate, stop and resume.
+
+use std::fs;
+
+use cvx_tools::exit::Exit;
+use cvx_tools::train::step_log::{self, StepRecord};
+use serde_json::Value;
+
+use crate::Project;
+
+/// What every step of a run logged, without what a clock decides.
+fn losses(project: &Project, run: &str) -> Vec<String> {
+    let records = step_log::read(&project.path(run).join("log.jsonl")).unwrap();
+    let told = |record: StepRecord| {
+        let StepRecord { step, epoch, loss, losses, lr, grad_norm, .. } = record;
+        format!("{step} {epoch} {loss} {losses:?} {lr} {grad_norm}")
+    };
+    records.into_iter().map(told).collect()
+}
+
+#[test]
+fn a_run_leaves_what_it_promises_and_is_evaluated_alike() {
+    let project = Project::new();
+    let trained = project.on_shapes("train", "run", &[]);
+    assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    assert!(trained.out.contains("| background |") && trained.out.contains("mIoU"), "{}", trained.out);
+    for file in ["recipe.toml", "log.jsonl", "metrics.json", "curves.png", "checkpoints/last.safetensors"] {
+        assert!(project.path("run").join(file).is_file(), "{file}");
+    }
+    let first = &losses(&project, "run")[0];
+    for name in ["ce", "dice", "lovasz", "aux_ce", "aux_dice", "aux_lovasz"] {
+        assert!(first.contains(&format!("\"{name}\"")), "{first}");
+    }
+
+    let json = format!("--json={}", project.text("eval.json"));
+    let evaluated = project.on_shapes("eval", "run", &[&json]);
+    assert_eq!(evaluated.exit, Exit::Done, "{}", evaluated.err);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(project.path(name)).unwrap()).unwrap() };
+    let (evaluated, metrics) = (read("eval.json"), read("run/metrics.json"));
+    assert_eq!(evaluated["miou"], metrics["best"]["value"]);
+    assert!(evaluated["classes"]["disc"]["pixels"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_run_that_stops_and_is_resumed_is_the_run_that_did_not() {
+    let project = Project::new();
+    let whole = project.on_shapes("train", "whole", &[]);
+    assert_eq!(whole.exit, Exit::Done, "{}", whole.err);
+
+    // A damaged image stops the second run on its way.
+    let image = project.path("shapes/images/training");
+    let image = fs::read_dir(image).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&image).unwrap();
+    let begun = project.on_shapes("train", "parts", &["--set=train.epochs=4"]);
+    assert_eq!(begun.exit, Exit::Done);
+    fs::remove_dir_all(project.path("parts")).unwrap();
+    fs::write(&image, &bytes[..bytes.len() / 2]).unwrap();
+    let stopped = project.on_shapes("train", "parts", &[]);
+    assert_eq!(stopped.exit, Exit::BadInput);
+    assert!(stopped.err.contains(image.file_name().unwrap().to_str().unwrap()), "{}", stopped.err);
+    fs::write(&image, &bytes).unwrap();
+    let resumed = project.on_shapes("train", "parts", &["--resume"]);
+    assert_eq!(resumed.exit, Exit::Done, "{}", resumed.err);
+    assert_eq!(losses(&project, "whole"), losses(&project, "parts"));
+}
+
+#[test]
+fn a_network_with_other_classes_starts_from_a_trained_one() {
+    let project = Project::new();
+    let trained = project.on_shapes("train", "run", &["--set=train.epochs=1"]);
+    assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    let weights = project.text("run/checkpoints/last.safetensors");
+    let init = format!("--set=model.init={{ segmentor = {{ file = \"{weights}\", strict = true }} }}");
+    fs::create_dir(project.path("two")).unwrap();
+    let tuned =
+        project.on_folders("train", &[&init, &format!("--set=run.folder={}", project.text("two/run"))]);
+    assert_eq!(tuned.exit, Exit::Done, "{}", tuned.err);
+    assert!(tuned.out.contains("afresh, since the file has none, or other classes"), "{}", tuned.out);
+}
+
+#[test]
+fn a_sound_data_set_is_told_to_be() {
+    let project = Project::new();
+    let checked = project.on_folders("check", &[]);
+    assert_eq!(checked.exit, Exit::Done, "{}", checked.err);
+    assert!(checked.out.contains("training would run"), "{}", checked.out);
+    assert!(checked.out.contains("left") && checked.out.contains("50.000"), "{}", checked.out);
+}
