@@ -36,6 +36,8 @@ pub(crate) fn stream_rng(seed: u64, epoch: u64, stream: Stream) -> ChaCha8Rng {
 pub struct BatchSampler {
     order: Order,
     batch_size: usize,
+    /// Whether a sample that would be alone at the end joins the batch before it.
+    joins_last: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +57,7 @@ impl BatchSampler {
     pub fn shuffled(sizes: &[(u32, u32)], batch_size: usize, seed: u64) -> Self {
         assert!(batch_size > 0, "a batch holds at least one sample");
         let upright = sizes.iter().map(|(width, height)| width < height).collect();
-        Self { order: Order::Shuffled { seed, upright }, batch_size }
+        Self { order: Order::Shuffled { seed, upright }, batch_size, joins_last: false }
     }
 
     /// For evaluation: every sample once, in order, in every epoch.
@@ -64,11 +66,20 @@ impl BatchSampler {
     /// When `batch_size` is zero.
     pub fn sequential(len: usize, batch_size: usize) -> Self {
         assert!(batch_size > 0, "a batch holds at least one sample");
-        Self { order: Order::Sequential { len }, batch_size }
+        Self { order: Order::Sequential { len }, batch_size, joins_last: false }
+    }
+
+    /// A sample that would be alone at the end joins the batch before it: batch normalisation needs two.
+    #[must_use]
+    pub fn joining_last(self) -> Self {
+        Self { joins_last: true, ..self }
     }
 
     /// Number of batches in an epoch; the same for every epoch.
     pub fn batches_per_epoch(&self) -> usize {
+        if self.joins_last {
+            return self.batches(0).len();
+        }
         match &self.order {
             Order::Sequential { len } => len.div_ceil(self.batch_size),
             Order::Shuffled { upright, .. } => {
@@ -102,6 +113,13 @@ impl BatchSampler {
             }
         }
         batches.extend(chunks(&groups.concat()));
+        if self.joins_last
+            && let [.., before, last] = batches.as_mut_slice()
+            && last.len() == 1
+        {
+            before.append(last);
+            batches.pop();
+        }
         batches
     }
 
@@ -138,6 +156,16 @@ mod tests {
             seen.sort_unstable();
             assert_eq!(seen, (0..len).collect::<Vec<_>>());
             assert!(batches.iter().all(|batch| (1..=batch_size).contains(&batch.len())));
+        }
+    }
+
+    #[test]
+    fn a_sample_that_would_be_alone_joins_the_batch_before_it() {
+        for (len, sizes_of_batches) in [(9, vec![4, 5]), (10, vec![4, 4, 2]), (1, vec![1])] {
+            let sampler = BatchSampler::shuffled(&vec![(1, 1); len], 4, 3).joining_last();
+            let batches: Vec<_> = sampler.batches(2).iter().map(Vec::len).collect();
+            assert_eq!(batches, sizes_of_batches);
+            assert_eq!(sampler.batches_per_epoch(), sizes_of_batches.len());
         }
     }
 

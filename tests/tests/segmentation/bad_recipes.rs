@@ -46,6 +46,12 @@ fn entries_that_must_agree_are_told_together() {
 }
 
 #[test]
+fn batches_of_one_image_are_refused() {
+    refused("train.batch_size=1", &["train.batch_size = 1", "at least 2 images"]);
+    refused("data.folders.first_images=1", &["one image to train on", "two and above"]);
+}
+
+#[test]
 fn names_that_do_not_exist_are_answered_with_those_that_do() {
     refused("evaluate.best_by=mIoU", &["evaluate.best_by: unknown metric `mIoU`", "`miou`"]);
     refused("evaluate.convention=coco", &["`coco`", "`mmseg`", "`detectron2`"]);

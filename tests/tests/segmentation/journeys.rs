@@ -80,6 +80,15 @@ fn a_network_with_other_classes_starts_from_a_trained_one() {
 }
 
 #[test]
+fn an_odd_number_of_images_is_trained_on() {
+    let project = Project::new();
+    let trained =
+        project.on_shapes("train", "run", &["--set=data.shapes.train_images=5", "--set=train.epochs=1"]);
+    assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    assert_eq!(losses(&project, "run").len(), 2);
+}
+
+#[test]
 fn a_sound_data_set_is_told_to_be() {
     let project = Project::new();
     let checked = project.on_folders("check", &[]);

@@ -119,7 +119,14 @@ impl Source {
 }
 
 /// Batches to train on: shuffled and augmented, a part of a batch at a time where it is split.
+///
+/// # Errors
+/// If there is a single image, or a label image cannot be opened.
 pub(super) fn train_loader(recipe: &Recipe, dataset: &Arc<SegmentationFolder>) -> Result<Loader> {
+    ensure!(
+        dataset.len() > 1,
+        "one image to train on; possible: two and above, since the batch normalisation of pooled maps needs two at a time"
+    );
     let sizes = if recipe.train.group_by_aspect {
         dataset.sizes()?
     } else {
@@ -127,7 +134,7 @@ pub(super) fn train_loader(recipe: &Recipe, dataset: &Arc<SegmentationFolder>) -
         vec![(1, 1); dataset.len()]
     };
     let micro_batch = recipe.train.batch_size / recipe.train.accumulation_steps;
-    let sampler = BatchSampler::shuffled(&sizes, micro_batch, recipe.seed);
+    let sampler = BatchSampler::shuffled(&sizes, micro_batch, recipe.seed).joining_last();
     let transforms = recipe.train.transforms.iter().map(TransformRecipe::transform).collect();
     let dataset: Arc<dyn Dataset> = Arc::clone(dataset) as Arc<dyn Dataset>;
     Ok(Loader::new(dataset, Arc::new(Pipeline { transforms }), sampler, recipe.train.workers))

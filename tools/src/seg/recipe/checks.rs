@@ -20,6 +20,14 @@ impl Kind for Recipe {
         let Head::Upernet(upernet) = &self.head;
         check_upernet(upernet)?;
         checks::training::check_train(&self.train)?;
+        let micro_batch = self.train.batch_size / self.train.accumulation_steps;
+        ensure!(
+            micro_batch > 1,
+            "train.batch_size = {} in train.accumulation_steps = {} parts: a part must have at least 2 images, since the \
+             batch normalisation of pooled maps needs two at a time",
+            self.train.batch_size,
+            self.train.accumulation_steps
+        );
         checks::training::check_optimizer(&self.optimizer, &self.schedule)?;
         check_evaluate(&self.evaluate)?;
         checks::check_expect(&self.expect, judge::known_metric)
