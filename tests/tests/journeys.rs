@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::pretrain::Recipe as PretrainingRecipe;
 use cvx_tools::recipe::{Kind, Recipe};
 use cvx_tools::seg::recipe::Recipe as SegmentationRecipe;
 use cvx_tools::train::step_log::{self, StepRecord};
@@ -275,8 +276,11 @@ fn every_recipe_of_the_house_is_complete() {
         for entry in fs::read_dir(recipes).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
-                if fs::read_to_string(&path).unwrap().contains("[head.upernet]") {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains("[head.upernet]") {
                     reads_back::<SegmentationRecipe>(&path, &copy);
+                } else if text.contains("[autoencoder]") {
+                    reads_back::<PretrainingRecipe>(&path, &copy);
                 } else {
                     reads_back::<Recipe>(&path, &copy);
                 }
@@ -284,5 +288,5 @@ fn every_recipe_of_the_house_is_complete() {
             }
         }
     }
-    assert!(count >= 12, "{count} recipes");
+    assert!(count >= 14, "{count} recipes");
 }

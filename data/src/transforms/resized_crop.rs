@@ -133,7 +133,7 @@ mod tests {
 
     fn sample(width: u32, height: u32) -> Sample {
         let image = RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 0]));
-        crate::image_folder::sample(0, "drawn".into(), image)
+        Sample::of_image(0, "drawn".into(), image)
     }
 
     #[test]

@@ -12,11 +12,7 @@ const MOST_WORKERS: usize = 256;
 pub(crate) fn check_train(train: &Train) -> Result<()> {
     positive("train.epochs", train.epochs)?;
     length("train.batch_size", train.batch_size)?;
-    ensure!(
-        train.workers <= MOST_WORKERS,
-        "train.workers = {}: must be at most {MOST_WORKERS}",
-        train.workers
-    );
+    check_workers("train.workers", train.workers)?;
     positive("train.accumulation_steps", train.accumulation_steps)?;
     positive("train.checkpoint_every_steps", train.checkpoint_every_steps)?;
     ensure!(
@@ -33,6 +29,12 @@ pub(crate) fn check_train(train: &Train) -> Result<()> {
         .iter()
         .enumerate()
         .try_for_each(|(index, step)| check_transform(&format!("train.transforms.{index}"), step))
+}
+
+/// A number of threads.
+pub(crate) fn check_workers(key: &str, workers: usize) -> Result<()> {
+    ensure!(workers <= MOST_WORKERS, "{key} = {workers}: must be at most {MOST_WORKERS}");
+    Ok(())
 }
 
 /// A crop that looks at labels has nothing to look at where objects are the truth.
