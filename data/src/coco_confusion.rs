@@ -33,7 +33,11 @@ impl CocoEvaluator<'_> {
     ///
     /// # Errors
     /// If a mask is none, or is compared with one of another size.
-    pub fn confusion_matrix(&self, iou_threshold: f64, min_score: f64) -> Result<DetectionConfusion, CocoError> {
+    pub fn confusion_matrix(
+        &self,
+        iou_threshold: f64,
+        min_score: f64,
+    ) -> Result<DetectionConfusion, CocoError> {
         let mut group = self.together();
         group.truths.retain(|truth| !truth.is_crowd);
         group.found.retain(|found| found.entry.score >= min_score);

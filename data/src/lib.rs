@@ -99,10 +99,8 @@ pub use crate::shapes::{
     generate_labelled,
 };
 pub use crate::tar_shards::{TarShards, TarShardsError};
+pub use crate::tide::{Tide, TideError};
 pub use crate::transforms::{
     Negative, Photometric, Photometric8Bit, Pipeline, Transform, normalise_into, pad_to_multiple,
 };
 pub use crate::unreadable::Unreadable;
-pub use crate::shapes::{SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate};
-pub use crate::tide::{Tide, TideError};
-pub use crate::transforms::{Negative, Photometric, Pipeline, Transform, normalise_into, pad_to_multiple};
