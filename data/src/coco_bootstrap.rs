@@ -138,15 +138,16 @@ fn figures(categories: &[Resampled], params: &Params, weights: &[u32]) -> [f64; 
         num_categories += 1.0;
         hits.iter_mut().for_each(Vec::clear);
         let mut false_positives = vec![0u64; num_ious];
-        for (image, outcome) in ranked {
-            let weight = weights[*image as usize];
-            let counted = !outcome.ignored[0];
-            for iou in (0..num_ious).filter(|iou| weight > 0 && counted >> iou & 1 == 1) {
-                if outcome.matched[0] >> iou & 1 == 0 {
-                    false_positives[iou] += u64::from(weight);
-                    continue;
-                }
-                for _ in 0..weight {
+        // Of equal scores, one copy of an image comes after the other, each in its order.
+        for of_image in ranked.chunk_by(|a, b| a.0 == b.0 && a.1.score == b.1.score) {
+            let copies = weights[of_image[0].0 as usize];
+            for (_, outcome) in (0..copies).flat_map(|_| of_image) {
+                let counted = !outcome.ignored[0];
+                for iou in (0..num_ious).filter(|iou| counted >> iou & 1 == 1) {
+                    if outcome.matched[0] >> iou & 1 == 0 {
+                        false_positives[iou] += 1;
+                        continue;
+                    }
                     let true_positives = hits[iou].len() as f64 + 1.0;
                     let all = false_positives[iou] as f64 + true_positives + f64::EPSILON;
                     hits[iou].push(true_positives / all);

@@ -1,4 +1,38 @@
-//! cvx-data.
+//! Files in, samples out; predictions in, metrics out. Needs no network and no framework.
+//!
+//! To score detections of any model, on boxes, masks or boundaries, from memory or from a file of COCO results:
+//!
+//! ```
+//! use cvx_data::{Coco, CocoError, CocoEvaluator, Detection, IouType, Params};
+//!
+//! # fn main() -> Result<(), CocoError> {
+//! # let text = br#"{"images": [{"id": 1, "width": 60, "height": 40, "file_name": "a.png"}],
+//! #     "categories": [{"id": 1, "name": "cat"}], "annotations": [
+//! #     {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400}]}"#;
+//! # let truth = Coco::from_json("truth.json".as_ref(), text.to_vec())?;
+//! // let truth = Coco::open_for_scoring("instances_val2017.json")?;
+//! let mut evaluator = CocoEvaluator::new(&truth, IouType::Bbox, Params::default());
+//! let bbox = [6.0, 5.0, 20.0, 20.0];
+//! evaluator.add([Detection { image_id: 1, category_id: 1, score: 0.9, bbox, mask: None }])?;
+//!
+//! let tide = evaluator.tide()?; // what each kind of error costs
+//! let metrics = evaluator.finish()?; // pycocotools' arrays and figures
+//! print!("{}", metrics.table());
+//! assert_eq!((metrics.classes[0].name.as_str(), tide.ap), ("cat", 1.0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Which numbers may be compared with whose:
+//!
+//! | Numbers | Comparable with |
+//! |---|---|
+//! | [`CocoEvaluator::finish`], boxes and masks | pycocotools 2.0.11 on x86-64, to the bit |
+//! | [`CocoEvaluator::finish`], [`IouType::Boundary`] | boundary-iou-api, to the bit on the frozen cases |
+//! | [`CocoEvaluator::lvis_metrics`] | lvis-api 0.5.3, to the bit on the frozen cases |
+//! | [`CocoEvaluator::tide`] | tidecv 1.0.1, divided by 100 |
+//! | [`PanopticEvaluator`], [`PanopticFile`] | panopticapi |
+//! | [`CocoEvaluator::verdicts`], [`CocoEvaluator::confusion_matrix`], [`CocoEvaluator::image_verdicts`], [`compare`] | extensions, comparable with themselves |
 
 mod boxes;
 mod class_list;

@@ -1,6 +1,5 @@
 //! The report of an evaluation as one HTML file.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
