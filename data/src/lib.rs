@@ -77,7 +77,7 @@ mod polygon_fill;
 mod resize;
 #[cfg(target_arch = "x86_64")]
 mod resize_avx2;
-mod resize_bicubic;
+mod resize_pillow;
 mod rle;
 mod rle_text;
 mod sample;
@@ -122,7 +122,7 @@ pub use crate::panoptic_file::{PanopticError, PanopticFile};
 pub use crate::paste::{paste, paste_probabilities};
 pub use crate::polygon::PolygonError;
 pub use crate::resize::{keep_ratio_size, resize_bilinear};
-pub use crate::resize_bicubic::resize_bicubic;
+pub use crate::resize_pillow::{Filter, resize_pillow};
 pub use crate::rle::{Rle, RleError};
 pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
 pub use crate::sampler::BatchSampler;
@@ -135,6 +135,7 @@ pub use crate::shapes::{
 pub use crate::tar_shards::{TarShards, TarShardsError};
 pub use crate::tide::{Tide, TideError};
 pub use crate::transforms::{
-    Negative, Photometric, Photometric8Bit, Pipeline, Transform, normalise_into, pad_to_multiple,
+    Negative, Photometric, Photometric8Bit, Pipeline, RandomErasing, Transform, normalise_into,
+    pad_to_multiple,
 };
 pub use crate::unreadable::Unreadable;

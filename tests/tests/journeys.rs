@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cvx_tests::project_root;
+use cvx_tools::cls::Recipe as ClassificationRecipe;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
 use cvx_tools::pretrain::Recipe as PretrainingRecipe;
@@ -279,6 +280,8 @@ fn every_recipe_of_the_house_is_complete() {
                 let text = fs::read_to_string(&path).unwrap();
                 if text.contains("[head.upernet]") {
                     reads_back::<SegmentationRecipe>(&path, &copy);
+                } else if text.contains("crop_pct") && !text.contains("[autoencoder]") {
+                    reads_back::<ClassificationRecipe>(&path, &copy);
                 } else if text.contains("[autoencoder]") {
                     reads_back::<PretrainingRecipe>(&path, &copy);
                 } else {
@@ -288,5 +291,5 @@ fn every_recipe_of_the_house_is_complete() {
             }
         }
     }
-    assert!(count >= 14, "{count} recipes");
+    assert!(count >= 15, "{count} recipes");
 }

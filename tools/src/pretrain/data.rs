@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use burn::prelude::*;
 use cvx_data::{
     BatchSampler, DataError, Dataset, ImageFolder, Loader, Pipeline, Sample, ShapesConfig, TarShards,
     Transform, Unreadable, generate,
@@ -11,8 +10,7 @@ use cvx_data::{
 
 use super::recipe::{Data, Halves, Recipe, Source, Train};
 use crate::classify::Preprocessing;
-use crate::collate::collate;
-use crate::recipe::{self, ShapesData, resolve_path};
+use crate::recipe::{ShapesData, resolve_path};
 
 /// Images without truth.
 #[derive(Debug)]
@@ -104,22 +102,5 @@ pub(super) fn val_loader(
     workers: usize,
 ) -> Loader {
     let sampler = BatchSampler::sequential(images.len(), batch_size);
-    Loader::new(Arc::<Images>::clone(images), Arc::new(pipeline(preprocessing)), sampler, workers)
-}
-
-/// What happens to an image that is judged or shown.
-pub(super) fn pipeline(preprocessing: &Preprocessing) -> Pipeline {
-    let Preprocessing { size, crop_pct, .. } = *preprocessing;
-    let centre = if crop_pct < 1.0 {
-        // timm rounds down.
-        Transform::ResizeAndCentreCrop { short: (f64::from(size) / crop_pct) as u32, side: size }
-    } else {
-        Transform::ResizeToSquare { side: size }
-    };
-    Pipeline { transforms: vec![centre] }
-}
-
-/// Square samples as the network's input: `[batch, 3, side, side]`.
-pub(super) fn images(samples: &[Sample], mean: [f32; 3], std: [f32; 3], device: &Device) -> Tensor<4> {
-    collate(samples, &recipe::Input { mean, std, pad_multiple: 32 }, device).images
+    Loader::new(Arc::<Images>::clone(images), Arc::new(preprocessing.pipeline()), sampler, workers)
 }

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::args::DiversityArgs;
-use super::{data, diversity_plot};
+use super::diversity_plot;
 use crate::classify::Preprocessing;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
@@ -134,7 +134,7 @@ fn measure(
     files: &[PathBuf],
     device: &Device,
 ) -> Result<Vec<f64>> {
-    let pipeline = data::pipeline(preprocessing);
+    let pipeline = preprocessing.pipeline();
     let mut sums: Vec<f64> = Vec::new();
     let mut counting = Counting::on_stderr("measured", files.len());
     for (batch, files) in files.chunks(BATCH).enumerate() {
@@ -143,7 +143,7 @@ fn measure(
             Ok(pipeline.apply(sample, &mut ChaCha8Rng::seed_from_u64(0)))
         });
         let samples = samples.collect::<Result<Vec<Sample>>>()?;
-        let images = data::images(&samples, preprocessing.mean, preprocessing.std, device);
+        let images = preprocessing.images(&samples, device);
         let mut layers = Vec::new();
         backbone.look_at_hidden(images, &mut |hidden| layers.push(distances(hidden).sum()));
         sums.resize(layers.len(), 0.0);

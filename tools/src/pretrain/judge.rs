@@ -46,13 +46,13 @@ impl Judge<'_> {
         workers: usize,
         count: &mut dyn FnMut(usize),
     ) -> Result<Metrics> {
-        let Preprocessing { mean, std, size, .. } = *self.preprocessing;
+        let size = self.preprocessing.size;
         let (mut losses, mut explained) = (0.0, 0.0);
         for samples in data::val_loader(images, self.preprocessing, batch_size, workers).epoch(0, 0) {
             let samples = samples?;
             let seeds: Vec<u64> = samples.iter().map(|sample| sample.index as u64).collect();
             let mask = Arc::new(self.architecture.mask(size, &seeds));
-            let (loss, share) = self.fcmae.judge(data::images(&samples, mean, std, self.device), &mask);
+            let (loss, share) = self.fcmae.judge(self.preprocessing.images(&samples, self.device), &mask);
             for (total, values) in [(&mut losses, loss), (&mut explained, share)] {
                 *total += values.try_into_vec_as::<f32>()?.into_iter().map(f64::from).sum::<f64>();
             }

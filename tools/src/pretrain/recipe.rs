@@ -279,15 +279,7 @@ impl Train {
         if let Some(norm) = self.max_grad_norm {
             checks::above_zero("train.max_grad_norm", norm)?;
         }
-        for (key, [low, high], most) in
-            [("train.crop_scale", self.crop_scale, 1.0), ("train.crop_ratio", self.crop_ratio, f64::MAX)]
-        {
-            ensure!(
-                low > 0.0 && low <= high && high <= most,
-                "{key} = [{low}, {high}]: must be two numbers above 0{}, rising",
-                if most == 1.0 { " and at most 1" } else { "" }
-            );
-        }
+        checks::training::check_crop("train", self.crop_scale, self.crop_ratio)?;
         checks::share("train.flip", self.flip)
     }
 }

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::args::ReconstructArgs;
 use super::model::{self, Trained};
-use super::{data, recipe};
+use super::recipe;
 use crate::classify::Preprocessing;
 use crate::draw::Lettering;
 use crate::exit::{self, Exit, Streams};
@@ -83,9 +83,9 @@ fn draw(trained: &Trained, index: usize, file: &Path, seed: u64, device: &Device
     let Preprocessing { mean, std, size, .. } = *preprocessing;
     let sample = Sample::of_image(index, file.to_owned(), read_image(file)?);
     // Nothing is drawn at random where an image is cut in its centre.
-    let sample = data::pipeline(preprocessing).apply(sample, &mut ChaCha8Rng::seed_from_u64(0));
+    let sample = preprocessing.pipeline().apply(sample, &mut ChaCha8Rng::seed_from_u64(0));
     let mask = Arc::new(architecture.mask(size, &[seed]));
-    let images = data::images(std::slice::from_ref(&sample), mean, std, device);
+    let images = preprocessing.images(std::slice::from_ref(&sample), device);
     let imagined = fcmae.reconstruct(images, &mask).try_into_vec_as::<f32>()?;
 
     let plane = (size * size) as usize;

@@ -14,6 +14,7 @@ use super::initial::initial;
 use super::judge::{EXPLAINED, Judge};
 use super::model::{self, Architecture};
 use super::recipe::Recipe;
+use crate::classify::images;
 use crate::counting::Counting;
 use crate::det::TrainArgs;
 use crate::exit::{Exit, Streams};
@@ -93,7 +94,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     )?;
     let architecture = Architecture::of(&recipe);
     let task = Task {
-        collate: &|samples| data::images(samples, recipe.input.mean, recipe.input.std, &autodiff),
+        collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
         losses: &|fcmae: &Fcmae, images: Tensor<4>, seed| {
             let [batch, _, _, _] = images.dims();
             let seeds: Vec<u64> = (0..batch as u64).map(|image| seed.wrapping_add(image)).collect();
@@ -165,12 +166,12 @@ fn summarise(
     streams: &mut Streams<'_>,
 ) -> Result<()> {
     let out = &mut *streams.out;
-    let images = |set: &Images| counted(set.len(), "image", "images");
+    let num_images = |set: &Images| counted(set.len(), "image", "images");
     let patches = (recipe.input.side as usize / cvx_backbone::PATCH).pow(2);
     let mask = Architecture::of(recipe).mask(recipe.input.side, &[0]);
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
-    writeln!(out, "train       {}", images(train_set))?;
-    writeln!(out, "validation  {}", images(val_set))?;
+    writeln!(out, "train       {}", num_images(train_set))?;
+    writeln!(out, "validation  {}", num_images(val_set))?;
     writeln!(out, "hidden      {} of {patches} patches", mask.hidden())?;
     writeln!(
         out,

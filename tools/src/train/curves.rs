@@ -170,7 +170,7 @@ fn metrics(evaluations: &[Evaluation]) -> Vec<Line> {
     let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for evaluation in evaluations {
         for (name, value) in &evaluation.metrics {
-            let is_headline = ["ap", "ap50", "miou", "macc", "accuracy", "explained"]
+            let is_headline = ["ap", "ap50", "miou", "macc", "accuracy", "explained", "top1", "top5"]
                 .contains(&name.rsplit('/').next().unwrap_or(name));
             if let (true, Some(value)) = (is_headline, value) {
                 lines.entry(name).or_default().push((evaluation.step as f64, *value));

@@ -37,6 +37,18 @@ pub(crate) fn check_workers(key: &str, workers: usize) -> Result<()> {
     Ok(())
 }
 
+/// Shares of the area and ratios of the sides of a random crop.
+pub(crate) fn check_crop(key: &str, scale: [f64; 2], ratio: [f64; 2]) -> Result<()> {
+    for (name, [low, high], most) in [("crop_scale", scale, 1.0), ("crop_ratio", ratio, f64::MAX)] {
+        ensure!(
+            low > 0.0 && low <= high && high <= most,
+            "{key}.{name} = [{low}, {high}]: must be two numbers above 0{}, rising",
+            if most == 1.0 { " and at most 1" } else { "" }
+        );
+    }
+    Ok(())
+}
+
 /// A crop that looks at labels has nothing to look at where objects are the truth.
 pub(super) fn refuse_category_crops(train: &Train) -> Result<()> {
     fn any(steps: &[TransformRecipe]) -> bool {
