@@ -75,7 +75,7 @@ pub fn compare(
         let mut sorted: Vec<f64> = differences.iter().map(|differences| differences[figure]).collect();
         sorted.sort_by(f64::total_cmp);
         let share = |which: fn(&f64) -> bool| {
-            sorted.iter().copied().filter(|value| which(value)).count() as f64 / sorted.len().max(1) as f64
+            sorted.iter().copied().filter(&which).count() as f64 / sorted.len().max(1) as f64
         };
         let [first, second] = [points[0][figure], points[1][figure]];
         Comparison {

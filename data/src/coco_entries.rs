@@ -6,7 +6,7 @@ use crate::coco::{Annotation, Category, CocoImage, Frequency};
 use crate::coco_error::{CocoError, Found};
 use crate::coco_json::{Json, JsonError};
 use crate::coco_segmentation::Segmentation;
-use crate::coco_text::{Source, Span};
+use crate::coco_text::{SharedSource, Source, Span};
 
 impl Source {
     /// The entries of the three lists, in the order images, categories, annotations.
@@ -172,7 +172,7 @@ fn read_category(json: &mut Json<'_>) -> Result<Category, Found> {
     Ok(Category { id: id.ok_or(Found::Missing("id"))?, name: name.ok_or(Found::Missing("name"))?, frequency })
 }
 
-fn read_annotation(json: &mut Json<'_>, source: &Arc<Arc<Source>>) -> Result<Annotation, Found> {
+fn read_annotation(json: &mut Json<'_>, source: &SharedSource) -> Result<Annotation, Found> {
     let (mut id, mut image_id, mut category_id) = (None, None, None);
     let (mut bbox, mut area, mut iscrowd, mut segmentation) = (None, None, false, Span::default());
     json.object(|json, key| {

@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use crate::coco_error::SegmentationError;
 use crate::coco_json::{Json, JsonError};
-use crate::coco_text::{Source, Span};
+use crate::coco_text::{SharedSource, Span};
 use crate::polygon::PolygonError;
 use crate::rle::{Rle, RleError};
 use crate::rle_text::RunText;
@@ -15,8 +15,7 @@ use crate::rle_text::RunText;
 /// The text of a segmentation, inside the text of its file.
 #[derive(Clone, Debug)]
 pub struct Segmentation {
-    /// Annotations that were read together share the inner pointer's count.
-    source: Arc<Arc<Source>>,
+    source: SharedSource,
     span: Span,
 }
 
@@ -45,7 +44,7 @@ impl Runs<'_> {
 }
 
 impl Segmentation {
-    pub(crate) fn at(source: &Arc<Arc<Source>>, span: Span) -> Self {
+    pub(crate) fn at(source: &SharedSource, span: Span) -> Self {
         Self { source: Arc::clone(source), span }
     }
 

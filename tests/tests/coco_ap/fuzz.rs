@@ -139,7 +139,7 @@ fn arrays_equal_those_of_hotcoco_in_every_cell() {
 
 fn compare(seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let iou_type = if seed % 2 == 0 { IouType::Bbox } else { IouType::Segm };
+    let iou_type = if seed.is_multiple_of(2) { IouType::Bbox } else { IouType::Segm };
     let Case { truth, results } = random_case(&mut rng, iou_type);
     let defaults = Params::default();
     let params = Params {
@@ -194,7 +194,7 @@ fn compare(seed: u64) {
     let calibration = Verdicts::together(&verdicts).calibration(10);
     let theirs = evaluation.calibration(10, 0.5).unwrap();
     let counts: Vec<usize> = calibration.bins.iter().map(|bin| bin.count).collect();
-    assert_eq!(counts, theirs.bins.iter().map(|bin| bin.count as usize).collect::<Vec<_>>(), "seed {seed}");
+    assert_eq!(counts, theirs.bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), "seed {seed}");
     let close = |ours: f64, theirs: f64| (ours - theirs).abs() <= cvx_tests::tolerance::STATISTIC;
     assert!(close(calibration.ece.unwrap_or(0.0), theirs.ece), "seed {seed}");
     let mut categories: Vec<u64> = coco.categories.iter().map(|category| category.id).collect();
