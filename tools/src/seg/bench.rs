@@ -4,13 +4,14 @@
 //! losses of both heads on invented labels, backward and AdamW; it takes two images or more.
 
 use std::hint::black_box;
+use std::iter;
 
 use anyhow::Result;
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use cvx_heads::{Mirroring, Mosaic, Wanted, classify_rows};
 use serde_json::Value;
 
-use super::inference::{Window, classes, logits};
 use super::initial::random;
 use super::recipe::{Head, Recipe};
 use crate::bench::Setting;
@@ -40,9 +41,15 @@ impl Bench<'_> {
         device.seed(0);
         let segmentor = random(self.recipe, device);
         let images = self.setting.images(device);
+        let size @ [height, width] = self.setting.size;
         self.setting.measure(|| {
-            let logits = logits(&segmentor, images.clone(), Window::Whole);
-            black_box(classes(logits, self.setting.size).into_data());
+            let logits = segmentor.segment(images.clone());
+            for image in 0..self.setting.batch {
+                let whole = |side: usize| iter::once(0..side).collect();
+                let mut mosaic = Mosaic::new(whole(height), whole(width), size, Mirroring::None);
+                mosaic.advance(size, &(0..height), &mut |_, _| logits.clone().slice(s![image..image + 1]));
+                black_box(classify_rows(&[mosaic], size, 0..height, Wanted::Classes));
+            }
         })
     }
 
