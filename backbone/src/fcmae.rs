@@ -273,6 +273,6 @@ mod tests {
         let expected = Tensor::<2>::from_data([[-1.0 / root, 1.0 / root], [0.0, 0.0]], &Device::flex());
         assert!((values - expected).abs().max().into_scalar::<f32>() < 1e-5);
         assert_eq!(mean.into_data().try_into_vec::<f32>().expect("f32"), [2.0, 5.0]);
-        assert!((deviation.slice([0..1]).into_scalar::<f32>() - root).abs() < 1e-5);
+        assert!((deviation.slice(s![0..1]).into_scalar::<f32>() - root).abs() < 1e-5);
     }
 }

@@ -92,6 +92,31 @@ impl ConfusionMatrix {
         }
     }
 
+    /// One more than the highest class that is true or predicted anywhere.
+    pub fn num_classes_seen(&self) -> usize {
+        let seen = |class: &usize| {
+            (0..self.num_classes).any(|other| self.count(*class, other) + self.count(other, *class) > 0)
+                || self.out_of_range(*class) > 0
+        };
+        (0..self.num_classes).rev().find(seen).map_or(0, |class| class + 1)
+    }
+
+    /// The same counts, of the first classes alone: what was predicted besides is none of them.
+    ///
+    /// # Panics
+    /// When another class is true somewhere, or there are not as many classes.
+    #[must_use]
+    pub fn first_classes(self, num_classes: usize) -> Self {
+        assert!(
+            (1..=self.num_classes).contains(&num_classes),
+            "{num_classes} of {} classes",
+            self.num_classes
+        );
+        let others = &self.counts[num_classes * COLUMNS..self.num_classes * COLUMNS];
+        assert!(others.iter().all(|&count| count == 0), "no other class is true");
+        Self { num_classes, ..self }
+    }
+
     /// In how many pixels class `truth` was taken for class `prediction`.
     ///
     /// # Panics

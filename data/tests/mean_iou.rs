@@ -56,19 +56,22 @@ fn compare(what: &str, found: &SegmentationMetrics, reference: &Value, tolerance
         ("fwIoU", frequency_weighted_iou),
         ("mDice", mean_dice),
     ];
-    let by_class: [(&str, fn(&ClassIou) -> Option<f64>); 3] =
-        [("IoU", |class| class.iou), ("Acc", |class| class.accuracy), ("Dice", |class| class.dice)];
+    let of_class = |class: &ClassIou, key: &str| match key {
+        "IoU" => class.iou,
+        "Acc" => class.accuracy,
+        "Dice" => class.dice,
+        _ => panic!("{key}: a figure that is compared with nothing"),
+    };
     let reference = reference.as_object().unwrap();
     for (key, expected) in reference {
         let what = format!("{what}: {key}");
         if let Some((_, mean)) = means.iter().find(|(name, _)| name == key) {
             assert_near(&what, *mean, expected, tolerance);
         } else {
-            let (_, of) = by_class.iter().find(|(name, _)| name == key).unwrap();
             let expected = expected.as_array().unwrap();
             assert_eq!(expected.len(), classes.len());
             for (class, (found, expected)) in classes.iter().zip(expected).enumerate() {
-                assert_near(&format!("{what} of class {class}"), of(found), expected, tolerance);
+                assert_near(&format!("{what} of class {class}"), of_class(found, key), expected, tolerance);
             }
         }
     }
@@ -232,4 +235,29 @@ fn the_table_is_in_percent_and_says_nan_of_absent_classes() {
 +-------+-------+-------+-------+-------+
 ";
     assert_eq!(matrix.metrics(Convention::Mmseg).table(&names), expected);
+}
+
+#[test]
+fn classes_that_nobody_uses_can_be_left_off() {
+    let map = |pixels: [u8; 4]| LabelMap { width: 4, height: 1, pixels: pixels.into() };
+    let count = |num_classes| {
+        let mut matrix = ConfusionMatrix::new(num_classes);
+        matrix.add(&map([0, 1, 1, 255]), &map([0, 1, 3, 9]));
+        matrix
+    };
+    let all = count(255);
+    assert_eq!(all.num_classes_seen(), 4);
+    assert_eq!(all.clone().first_classes(4).metrics(Convention::Ade), count(4).metrics(Convention::Ade));
+    // What is predicted beyond is a miss.
+    assert_eq!(all.first_classes(2).out_of_range(1), 1);
+    assert_eq!(ConfusionMatrix::new(3).num_classes_seen(), 0);
+}
+
+#[test]
+#[should_panic(expected = "no other class is true")]
+fn a_true_class_cannot_be_left_off() {
+    let map = LabelMap { width: 1, height: 1, pixels: vec![2] };
+    let mut matrix = ConfusionMatrix::new(3);
+    matrix.add(&map, &map);
+    let _ = matrix.first_classes(2);
 }

@@ -11,9 +11,12 @@ use image::{Rgb, RgbImage};
 
 mod chip;
 mod palette;
+mod segments;
 mod text;
 
 pub use self::palette::color;
+pub(crate) use self::segments::percent;
+pub use self::segments::{ClassShare, Legend, class_shares, label_overlay};
 pub use self::text::Lettering;
 
 /// One detection to draw, image pixels.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::exit::{self, Exit, Streams};
 
 mod args;
+mod args_predict;
 mod bench;
 mod check;
 mod data;
@@ -19,13 +20,19 @@ mod info;
 mod initial;
 mod judge;
 pub mod model;
+mod predict;
+mod probability_file;
 pub mod recipe;
+mod score;
 mod train;
 
 pub use self::args::{Cli, Command, EvalArgs, InfoArgs};
+pub use self::args_predict::{PredictArgs, ScoreArgs};
 pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;
+pub use self::predict::predict;
+pub use self::score::score;
 pub use self::train::train;
 
 /// The program `cvx-seg`.
@@ -42,6 +49,8 @@ where
     exit::run(args, streams, |cli: Cli, streams| match &cli.command {
         Command::Train(args) => train(args, streams),
         Command::Eval(args) => eval(args, streams),
+        Command::Predict(args) => predict(args, streams),
+        Command::Score(args) => score(args, streams),
         Command::Info(args) => info(args, streams),
         Command::Check(args) => check(args, streams),
     })

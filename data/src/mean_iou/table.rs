@@ -11,11 +11,21 @@ impl SegmentationMetrics {
     /// # Panics
     /// When there is not a name for every class.
     pub fn table(&self, class_names: &[String]) -> String {
+        self.class_table(class_names) + &self.means_table()
+    }
+
+    /// Its upper half.
+    fn class_table(&self, class_names: &[String]) -> String {
         assert_eq!(class_names.len(), self.classes.len(), "a name for every class");
         let class_row = |(name, class): (&String, &ClassIou)| {
             vec![name.clone(), percent(class.iou), percent(class.accuracy), percent(class.dice)]
         };
         let classes: Vec<_> = class_names.iter().zip(&self.classes).map(class_row).collect();
+        framed(&["Class", "IoU", "Acc", "Dice"], &classes)
+    }
+
+    /// Its lower half.
+    pub fn means_table(&self) -> String {
         let means = [
             ("aAcc", self.pixel_accuracy),
             ("mIoU", self.mean_iou),
@@ -23,12 +33,7 @@ impl SegmentationMetrics {
             ("mDice", self.mean_dice),
             ("fwIoU", self.frequency_weighted_iou),
         ];
-        let mut text = framed(&["Class", "IoU", "Acc", "Dice"], &classes);
-        text.push_str(&framed(
-            &means.map(|(name, _)| name),
-            &[means.map(|(_, value)| percent(value)).into()],
-        ));
-        text
+        framed(&means.map(|(name, _)| name), &[means.map(|(_, value)| percent(value)).into()])
     }
 }
 

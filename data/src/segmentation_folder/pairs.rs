@@ -102,7 +102,7 @@ pub(crate) struct NotFound {
 
 /// Files by their path below `folder` without the suffix. A file that ends in a longer one of the
 /// `other_suffixes` is passed over.
-fn files_by_stem(
+pub(crate) fn files_by_stem(
     folder: &Path,
     suffixes: &[String],
     other_suffixes: &[String],

@@ -1,13 +1,14 @@
 //! Pretrain, look at what was learnt, and go on with the encoder elsewhere.
 
 use std::fs;
+use std::sync::PoisonError;
 
 use cvx_tools::det;
 use cvx_tools::exit::{Exit, Streams};
 use cvx_tools::train::step_log::{self, StepRecord};
 use serde_json::Value;
 
-use super::Project;
+use super::{Project, TURN};
 use cvx_tests::project_root;
 
 /// What every step of a run logged, without what a clock decides.
@@ -79,6 +80,7 @@ fn an_encoder_is_pretrained_looked_at_and_taken_to_a_detector() {
             "--set=model.backbone={ custom = { version = \"v2\", depths = [1, 1, 1, 1], dims = [4, 6, 8, 10] } }"
                 .to_owned(),
         ];
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let exit = det::run(arguments, Streams { out: &mut out, err: &mut err });
         assert_eq!(exit, Exit::Done, "{}", String::from_utf8_lossy(&err));
     }

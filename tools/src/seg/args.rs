@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::args_predict::{PredictArgs, ScoreArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::det::{CheckArgs, RecipeArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
@@ -26,6 +27,10 @@ pub enum Command {
     Train(TrainArgs),
     /// Evaluate a checkpoint on the recipe's validation images
     Eval(EvalArgs),
+    /// Find the class of every pixel of images; writes label images and overlays
+    Predict(PredictArgs),
+    /// Evaluate a folder of label images against one of truth, with no model
+    Score(ScoreArgs),
     /// Print parameters, FLOPs, feature strides and layer-decay groups of a recipe's model
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training

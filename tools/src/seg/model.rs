@@ -1,14 +1,20 @@
 //! The segmentor: a backbone and UPerNet's heads.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::prelude::*;
 use cvx_backbone::ConvNext;
+use cvx_data::{ClassList, LabelMap};
 use cvx_heads::{FcnHeadConfig, UperNet, UperNetConfig, UperNetLosses};
 use serde::{Deserialize, Serialize};
 
 use super::inference::Window;
 use crate::recipe::{self, Input, checks};
+use crate::train::params::{self, ParamInfo};
+use crate::weights;
+use crate::weights::model::{Model, Part};
 
 /// Backbone and heads. Parameter paths begin with `backbone.` and `heads.`.
 #[derive(Module, Debug)]
@@ -135,5 +141,74 @@ impl Segmentor {
     /// - output: `[batch, classes, floor(height / 4), floor(width / 4)]`
     pub fn segment(&self, images: Tensor<4>) -> Tensor<4> {
         self.heads.segment(self.backbone.forward(images))
+    }
+}
+
+/// A segmentor read for inference.
+#[derive(Debug)]
+pub struct Trained {
+    /// With the file's weights.
+    pub segmentor: Segmentor,
+    /// What it was built from.
+    pub architecture: Architecture,
+    /// How images become its input.
+    pub preprocessing: Preprocessing,
+    /// Names and colours of the classes.
+    pub classes: ClassList,
+    /// What a person should know of the file, a line each.
+    pub remarks: Vec<String>,
+}
+
+/// Reads a segmentor from a checkpoint or from published weights, onto a device without autodiff.
+///
+/// # Errors
+/// If the file cannot be read, or holds no segmentor, or one with more classes than label images can tell apart.
+pub fn load(path: &Path, device: &Device) -> Result<Trained> {
+    let (model, remarks) = Model::open(path, None, Part::Whole)?;
+    let weights::model::Architecture::Segmentor(architecture) = model.architecture.clone() else {
+        bail!("{}: holds a model, but not of a segmentor", path.display());
+    };
+    let num_classes = architecture.upernet.num_classes;
+    ensure!(
+        num_classes <= LabelMap::MOST_CLASSES,
+        "{}: has {num_classes} classes; label images tell {} apart",
+        path.display(),
+        LabelMap::MOST_CLASSES
+    );
+    ensure!(
+        model.classes.len() == num_classes,
+        "{}: the model has {num_classes} classes, {} are named",
+        path.display(),
+        model.classes.len()
+    );
+    let preprocessing = serde_json::from_value(model.preprocessing.clone())
+        .with_context(|| format!("{}: a segmentor whose preprocessing is not described", path.display()))?;
+    let segmentor = params::replace_each(architecture.init(device), &mut |path, shape| {
+        model.read(&ParamInfo { path: path.to_owned(), shape: shape.to_vec() }).map(Some)
+    })?;
+    let classes = class_list(model.classes, model.palette);
+    Ok(Trained { segmentor, architecture, preprocessing, classes, remarks })
+}
+
+/// Classes in the colours that are told, or those of the data set that has these classes, or any.
+fn class_list(names: Vec<String>, palette: Option<Vec<[u8; 3]>>) -> ClassList {
+    if let Some(colors) = palette.filter(|colors| colors.len() == names.len()) {
+        return ClassList { names, colors };
+    }
+    let known = [ClassList::ade20k(), ClassList::cityscapes(), ClassList::voc()];
+    known.into_iter().find(|list| list.names == names).unwrap_or_else(|| ClassList::named(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_told_or_those_of_the_data_set_with_these_names() {
+        let names = || vec!["sky".to_owned(), "road".to_owned()];
+        let told = class_list(names(), Some(vec![[1, 2, 3], [4, 5, 6]]));
+        assert_eq!(told.colors, [[1, 2, 3], [4, 5, 6]]);
+        assert_eq!(class_list(names(), Some(vec![[1, 2, 3]])), ClassList::named(names()));
+        assert_eq!(class_list(ClassList::cityscapes().names, None), ClassList::cityscapes());
     }
 }

@@ -11,6 +11,8 @@ use crate::recipe::{Expectation, Input, Model, Optimizer, Run, Schedule, ShapesD
 mod bridge;
 mod checks;
 
+pub(crate) use self::bridge::palette_of;
+
 /// One run, as written in a TOML file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +44,7 @@ pub struct Recipe {
 /// Where images and truth come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a recipe has one")]
 pub enum Data {
     /// Folders of images beside folders of label images of the same names, as ADE20K, CamVid, Cityscapes, PASCAL VOC and
     /// COCO-Stuff have.

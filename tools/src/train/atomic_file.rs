@@ -4,7 +4,7 @@
 //! fixed name, so that one left behind by a killed process is overwritten by the next.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -51,6 +51,20 @@ impl Replacement {
     pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         match &mut self.writer {
             Some(writer) => write(writer).with_context(|| stays(&self.path)),
+            None => unreachable!("only a commit takes the writer, and it takes all"),
+        }
+    }
+
+    /// Goes on at another byte of the new file; bytes that are left out are zero.
+    ///
+    /// # Errors
+    /// If the disk is full, for example.
+    pub fn seek(&mut self, byte: u64) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) => {
+                let sought = writer.seek(SeekFrom::Start(byte));
+                sought.map(|_| ()).with_context(|| stays(&self.path))
+            }
             None => unreachable!("only a commit takes the writer, and it takes all"),
         }
     }

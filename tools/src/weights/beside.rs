@@ -24,6 +24,8 @@ pub(super) const ARCHITECTURE_KEY: &str = "cvx.architecture";
 pub struct Told {
     /// Names of the classes, by index.
     pub classes: Option<Vec<String>>,
+    /// Red, green and blue in which the classes are shown, by index.
+    pub palette: Option<Vec<[u8; 3]>>,
     /// How images became the network's input.
     pub image: ToldImage,
     /// An OpenMMLab configuration.
@@ -94,6 +96,7 @@ impl Told {
             _ => meta,
         };
         told.classes = ["classes", "CLASSES"].iter().find_map(|key| texts(dataset.get(*key)?));
+        told.palette = ["palette", "PALETTE"].iter().find_map(|key| colors(dataset.get(*key)?));
         let config = ["cfg", "config"].iter().find_map(|key| match meta.get(*key) {
             Some(PickleValue::String(text)) => Some(Config::parse(text)),
             _ => None,
@@ -191,6 +194,20 @@ fn texts(value: &PickleValue) -> Option<Vec<String>> {
     let text =
         |name: &PickleValue| if let PickleValue::String(name) = name { Some(name.clone()) } else { None };
     names.iter().map(text).collect()
+}
+
+/// `[[120, 120, 120], [180, 120, 120]]`
+fn colors(value: &PickleValue) -> Option<Vec<[u8; 3]>> {
+    let PickleValue::List(colors) = value else { return None };
+    let channel = |value: &PickleValue| {
+        if let PickleValue::Int(value) = value { u8::try_from(*value).ok() } else { None }
+    };
+    let color = |color: &PickleValue| {
+        let PickleValue::List(channels) = color else { return None };
+        let channels: Option<Vec<u8>> = channels.iter().map(channel).collect();
+        <[u8; 3]>::try_from(channels?).ok()
+    };
+    colors.iter().map(color).collect()
 }
 
 /// `{"0": "cat", "1": "dog"}`

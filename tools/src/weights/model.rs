@@ -163,6 +163,8 @@ pub struct Model {
     pub architecture: Architecture,
     /// Names of its classes, by index; none of a backbone alone.
     pub classes: Vec<String>,
+    /// Red, green and blue in which a segmentor's classes are shown, by index; nothing where the file does not tell.
+    pub palette: Option<Vec<[u8; 3]>>,
     /// How images become its input; its form depends on the architecture.
     pub preprocessing: Value,
     /// Its parameters.
@@ -199,7 +201,7 @@ impl Model {
 
     fn from_checkpoint(checkpoint: Checkpoint, part: Part) -> Result<(Self, Vec<String>)> {
         let name = checkpoint.path.display().to_string();
-        let Description { architecture, classes, preprocessing, recipe: _ } = checkpoint.description.clone();
+        let Description { architecture, classes, preprocessing, recipe } = checkpoint.description.clone();
         let unknown = || format!("{name}: a checkpoint of a network that this program does not know");
         let mut architecture = Architecture::from_json(&architecture).with_context(unknown)?;
         architecture.check_preprocessing(&preprocessing).with_context(unknown)?;
@@ -210,6 +212,8 @@ impl Model {
             "{name} is damaged: it names {blocks} blocks and has {} parameters",
             theirs.len()
         );
+        let is_segmentor = matches!(architecture, Architecture::Segmentor(_));
+        let palette = if is_segmentor { seg::recipe::palette_of(&recipe) } else { None };
         let mut model_classes = classes;
         let mut remarks = Vec::new();
         if part == Part::Backbone {
@@ -232,7 +236,7 @@ impl Model {
             "{name} is damaged: its parameters are not those of the architecture it names"
         );
         let values = Values::Checkpoint(Box::new(checkpoint));
-        Ok((Self { architecture, classes: model_classes, preprocessing, params, values }, remarks))
+        Ok((Self { architecture, classes: model_classes, palette, preprocessing, params, values }, remarks))
     }
 
     fn from_published(published: Published, part: Part) -> Result<(Self, Vec<String>)> {
@@ -253,6 +257,7 @@ impl Model {
             Self {
                 architecture: described.architecture,
                 classes: described.classes,
+                palette: published.source.told.palette.clone(),
                 preprocessing: described.preprocessing,
                 params,
                 values: Values::Published(Box::new(published), fit),

@@ -4,7 +4,9 @@
 use cvx_data::{ClassList, LabelEncoding, ZeroLabel};
 use cvx_heads::{FcnHeadConfig, PixelMean, SegmentationLossConfig, UperNetConfig};
 
-use super::{Auxiliary, Classes, Convention, Labels, Loss, MeanOver, Upernet, Zero};
+use super::{
+    Auxiliary, Classes, Convention, Data, FolderData, Labels, Loss, MeanOver, Recipe, Upernet, Zero,
+};
 
 impl Upernet {
     /// The heads' configuration.
@@ -53,6 +55,18 @@ impl Classes {
             Self::Cityscapes => ClassList::cityscapes(),
             Self::Named(names) => ClassList::named(names.clone()),
         }
+    }
+}
+
+/// The colours in which a recipe, as a checkpoint carries it, has the classes of its data; nothing where it only names
+/// them, or is of a later version.
+pub(crate) fn palette_of(recipe: &str) -> Option<Vec<[u8; 3]>> {
+    let recipe: Recipe = toml::from_str(recipe).ok()?;
+    let Data::Folders(FolderData { classes, labels, .. }) = recipe.data else { return None };
+    match (labels, &classes) {
+        (Labels::Palette { colors, .. }, _) => Some(colors),
+        (_, Classes::Named(_)) => None,
+        _ => Some(classes.list().colors),
     }
 }
 
