@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use burn::prelude::*;
 use cvx_data::{Sample, read_image};
-use image::{Rgb, RgbImage, imageops};
+use image::imageops::{self, FilterType};
+use image::{Rgb, RgbImage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -27,6 +28,9 @@ const CAPTIONS: [&str; 3] = ["original", "masked", "reconstruction"];
 const HIDDEN: Rgb<u8> = Rgb([128; 3]);
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([60; 3]);
+
+/// Pictures are enlarged while they stay within this, pixels.
+const COMFORTABLE_SIDE: u32 = 320;
 
 /// Pixels between pictures and around them.
 const MARGIN: u32 = 8;
@@ -110,15 +114,18 @@ fn draw(trained: &Trained, index: usize, file: &Path, seed: u64, device: &Device
     Ok(side_by_side(&[seen, masked, reconstruction]))
 }
 
+/// Each below its caption; small ones enlarged by a whole factor.
 fn side_by_side(pictures: &[RgbImage; 3]) -> RgbImage {
-    let (width, height) = pictures[0].dimensions();
+    let factor = (COMFORTABLE_SIDE / pictures[0].width()).max(1);
+    let (width, height) = (pictures[0].width() * factor, pictures[0].height() * factor);
     let lettering = Lettering::new(16.0);
     let line = lettering.size(CAPTIONS[0]).1.ceil() as u32 + MARGIN;
     let mut canvas = RgbImage::from_pixel(3 * width + 4 * MARGIN, height + line + 2 * MARGIN, PAPER);
     for (index, (picture, caption)) in pictures.iter().zip(CAPTIONS).enumerate() {
         let left = MARGIN + index as u32 * (width + MARGIN);
         lettering.draw(&mut canvas, left as f32, MARGIN as f32 / 2.0, caption, INK);
-        imageops::replace(&mut canvas, picture, left.into(), (line + MARGIN).into());
+        let picture = imageops::resize(picture, width, height, FilterType::Nearest);
+        imageops::replace(&mut canvas, &picture, left.into(), (line + MARGIN).into());
     }
     canvas
 }
