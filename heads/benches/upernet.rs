@@ -10,8 +10,8 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use cvx_backbone::{FeatureMaps, FeatureSpec};
 use cvx_heads::{
-    Activation, PixelMean, PixelWeights, UperNetConfig, batch_norm, batch_norm_composed, pixel_loss,
-    pixel_loss_composed, resize_bilinear,
+    Activation, Mirroring, Mosaic, PixelMean, PixelWeights, UperNetConfig, Wanted, batch_norm,
+    batch_norm_composed, classify_rows, pixel_loss, pixel_loss_composed, resize_bilinear,
 };
 
 use report::{is_measuring, report};
@@ -30,6 +30,7 @@ fn main() {
     normalise();
     compare();
     resize();
+    classify();
     heads(CROP, 512, 2);
 }
 
@@ -81,6 +82,33 @@ fn resize() {
     report("150 maps from 128 x 128 to 512 x 512", 3, || {
         black_box(resize_bilinear(logits.clone(), [CROP; 2]));
     });
+}
+
+/// What is left to do of an image when the network is done with it.
+fn classify() {
+    let device = Device::flex();
+    let logits = random([1, CLASSES, CROP / 4, CROP / 4], &device);
+    for size in [[CROP, CROP], [CROP, 683], [2 * CROP, 3 * CROP]] {
+        let [height, width] = size;
+        let what = format!("150 maps from 128 x 128 to classes of {height} x {width}");
+        report(&format!("{what}, in bands"), 3, || {
+            let mut mosaic = Mosaic::new(vec![0..CROP], vec![0..CROP], [CROP; 2], Mirroring::None);
+            mosaic.advance(size, &(0..height), &mut |_, _| logits.clone());
+            black_box(classify_rows(&[mosaic], size, 0..height, Wanted::Classes));
+        });
+        report(&format!("{what}, at once"), 2, || {
+            let full = resize_bilinear(logits.clone(), [CROP; 2]);
+            black_box(resize_bilinear(full, size).argmax(1).into_data());
+        });
+        report(&format!("{what}, of two views, in bands"), 2, || {
+            let views = [Mirroring::None, Mirroring::Horizontal].map(|mirroring| {
+                let mut mosaic = Mosaic::new(vec![0..CROP], vec![0..CROP], [CROP; 2], mirroring);
+                mosaic.advance(size, &(0..height), &mut |_, _| logits.clone());
+                mosaic
+            });
+            black_box(classify_rows(&views, size, 0..height, Wanted::Classes));
+        });
+    }
 }
 
 fn heads(crop: usize, channels: usize, runs: usize) {

@@ -7,15 +7,20 @@ use std::process::Command;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use cvx_backbone::{ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant};
+use cvx_backbone::{BlockNorm, ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant};
+use cvx_heads::UperNetConfig;
 use cvx_tests::project_root;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
 use cvx_tools::memory;
+use cvx_tools::recipe::Input;
 use cvx_tools::safetensors_file;
+use cvx_tools::seg::inference::{Look, Window, label_image};
+use cvx_tools::seg::model::{Preprocessing, Segmentor};
 use cvx_tools::train::params::{self, ParamInfo};
 use cvx_tools::weights::model::{Architecture, Model, Part};
 use cvx_tools::weights::{self, Published, Strictness};
+use image::{Rgb, RgbImage};
 
 /// The variable by which the test tells its child process where to write.
 const CHILD_FOLDER: &str = "CVX_TEST_MEMORY_FOLDER";
@@ -132,4 +137,52 @@ fn training_atto_at_256_pixels_and_batch_4_stays_below_two_gigabytes() {
     let peak: u64 = peak.parse().unwrap();
     println!("peak resident size: {} MB", peak / 1_000_000);
     assert!(peak < PROMISED_BYTES, "{peak} bytes");
+}
+
+/// The variable by which the test tells its child process to label an image.
+const CHILD_LABELS: &str = "CVX_TEST_MEMORY_LABELS";
+
+/// What labelling an image of 2000 x 2000 pixels may take; its logits of 150 classes alone would be 2,400 MB.
+const LABELLING_BYTES: u64 = 400_000_000;
+
+#[test]
+fn a_child_process_labels_a_large_image_and_says_what_it_took() {
+    if std::env::var(CHILD_LABELS).is_err() {
+        return;
+    }
+    memory::keep_freed();
+    let device = Device::flex();
+    let backbone = ConvNextConfig::new([1, 1, 1, 1], [8, 12, 16, 24], BlockNorm::Grn);
+    let heads = UperNetConfig::new(150).with_channels(16).with_auxiliary(None);
+    let segmentor =
+        Segmentor { backbone: backbone.init(&device), heads: heads.init(&backbone.feature_specs(), &device) };
+    let image = RgbImage::from_fn(2000, 2000, |x, y| Rgb([x as u8, y as u8, (x * y / 999) as u8]));
+    let input = Input { mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], pad_multiple: 1 };
+    let sliding = Window::Sliding { size: [256; 2], stride: [171; 2] };
+    for (side, window) in [(2000, sliding), (256, Window::Whole)] {
+        let preprocessing = Preprocessing { input: input.clone(), short_side: side, long_side: side, window };
+        let before = memory::peak_resident();
+        let labels = label_image(&segmentor, &image, &preprocessing, &Look::once(window), &device);
+        assert_eq!(labels.pixels.len(), 4_000_000);
+        if let Some((before, after)) = before.zip(memory::peak_resident()) {
+            println!(
+                "at {side} pixels: {} MB before, {} MB at the peak",
+                before / 1_000_000,
+                after / 1_000_000
+            );
+            assert!(after < LABELLING_BYTES, "{after} bytes");
+        }
+    }
+}
+
+#[test]
+fn labelling_an_image_takes_a_part_of_what_its_logits_would() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_child_process_labels_a_large_image_and_says_what_it_took", "--nocapture"])
+        .env(CHILD_LABELS, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    println!("{said}");
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
 }

@@ -3,6 +3,8 @@
 mod bad_data;
 mod bad_recipes;
 mod journeys;
+mod predict;
+mod score;
 
 use std::fs;
 use std::path::PathBuf;
