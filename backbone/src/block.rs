@@ -111,6 +111,17 @@ impl Block {
         ops::composed::masked_block(x_nhwc, keep, self.weights(), scale)
     }
 
+    /// As [`forward`](Self::forward), and what the hidden layer says: after GELU, in V2 after GRN too.
+    ///
+    /// Nothing is dropped here, and plain tensor operations are used: it is for looking at a network.
+    ///
+    /// # Shapes
+    /// - `x_nhwc`, output: `[batch, height, width, channels]`
+    /// - hidden: `[batch, height * width, 4 * channels]`
+    pub(crate) fn forward_with_hidden(&self, x_nhwc: Tensor<4>) -> (Tensor<3>, Tensor<4>) {
+        ops::composed::block_with_hidden(x_nhwc, self.weights())
+    }
+
     fn weights(&self) -> BlockWeights {
         let mixing = match (&self.grn, &self.gamma) {
             (Some(grn), None) => Mixing::Grn { gamma: grn.gamma.val(), beta: grn.beta.val() },

@@ -184,6 +184,26 @@ impl ConvNext {
         })
     }
 
+    /// Hands the hidden layer of every block to `look`, the first block's first.
+    ///
+    /// It is where V2 lets channels compete, and where those of V1 collapse when pretrained by masking (ConvNeXt V2,
+    /// Woo et al. 2023, section 3).
+    ///
+    /// # Shapes
+    /// - `images`: as of [`forward`](Self::forward)
+    /// - hidden layer: `[batch, height * width, 4 * channels]`
+    pub fn look_at_hidden(&self, images: Tensor<4>, look: &mut dyn FnMut(Tensor<3>)) {
+        let mut x_nhwc = images.permute([0, 2, 3, 1]);
+        for (stage, blocks) in self.stages.iter().enumerate() {
+            x_nhwc = self.reduce(stage, x_nhwc);
+            for block in blocks {
+                let (hidden, output) = block.forward_with_hidden(x_nhwc);
+                look(hidden);
+                x_nhwc = output;
+            }
+        }
+    }
+
     fn stage(&self, index: usize, x_nhwc: Tensor<4>) -> Tensor<4> {
         let blocks = self.stages[index].iter();
         blocks.fold(self.reduce(index, x_nhwc), |x_nhwc, block| block.forward(x_nhwc))

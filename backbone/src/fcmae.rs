@@ -115,6 +115,36 @@ impl Fcmae {
     /// # Panics
     /// If the mask is of other images, or hides nothing.
     pub fn loss(&self, images: Tensor<4>, mask: &Arc<Mask>) -> Tensor<1> {
+        let Imagined { prediction, target } = self.imagine(images, mask);
+        let error = prediction - target;
+        (error.clone() * error).mean()
+    }
+
+    /// Of each image, the loss and the share of what the target varies within hidden patches that is predicted: 1 is
+    /// all of it, 0 as much as by the patches' means, which are not visible; less is possible.
+    ///
+    /// # Shapes
+    /// - `images`: as of [`loss`](Self::loss)
+    /// - output: `[batch]` each
+    ///
+    /// # Panics
+    /// As [`loss`](Self::loss).
+    pub fn judge(&self, images: Tensor<4>, mask: &Arc<Mask>) -> (Tensor<1>, Tensor<1>) {
+        let Imagined { prediction, target } = self.imagine(images, mask);
+        let centred = target.clone() - target.clone().mean_dim(1);
+        let error = prediction - target;
+        let of_images = |values: Tensor<2>| {
+            let values = (values.clone() * values).reshape([mask.batch(), mask.hidden() * PATCH_VALUES]);
+            values.mean_dim(1).reshape([mask.batch()])
+        };
+        let (loss, spread) = (of_images(error), of_images(centred));
+        // A patch of one colour has no spread, and is as well predicted as can be when its loss is nothing, too.
+        let explained = (loss.clone() / (spread + TARGET_EPSILON)).neg() + 1.0;
+        (loss, explained)
+    }
+
+    /// What is predicted of the hidden patches, and what was to be.
+    fn imagine(&self, images: Tensor<4>, mask: &Arc<Mask>) -> Imagined {
         assert!(mask.hidden() > 0, "there is nothing to imagine");
         let images_nhwc = images.permute([0, 2, 3, 1]);
         let hidden = mask.batch() * mask.hidden();
@@ -125,8 +155,7 @@ impl Fcmae {
         };
         let decoded = mask.hidden_of(self.decode(images_nhwc, mask));
         let [_, _, _, channels] = decoded.dims();
-        let error = self.pred.forward(decoded.reshape([hidden, channels])) - target;
-        (error.clone() * error).mean()
+        Imagined { prediction: self.pred.forward(decoded.reshape([hidden, channels])), target }
     }
 
     /// What is imagined of every patch, the visible ones included, as pixels.
@@ -196,6 +225,12 @@ impl Fcmae {
     }
 }
 
+/// Hidden patches, `[batch * hidden, values of a patch]` each.
+struct Imagined {
+    prediction: Tensor<2>,
+    target: Tensor<2>,
+}
+
 /// Patches without brightness and contrast, and what these were.
 struct Normalised {
     /// `[patches, values]`
@@ -237,7 +272,7 @@ mod tests {
         let root = core::f32::consts::SQRT_2;
         let expected = Tensor::<2>::from_data([[-1.0 / root, 1.0 / root], [0.0, 0.0]], &Device::flex());
         assert!((values - expected).abs().max().into_scalar::<f32>() < 1e-5);
-        assert_eq!(mean.into_data().to_vec::<f32>().expect("f32"), [2.0, 5.0]);
-        assert!((deviation.slice([0..1]).into_scalar::<f32>() - root).abs() < 1e-5);
+        assert_eq!(mean.into_data().try_into_vec::<f32>().expect("f32"), [2.0, 5.0]);
+        assert!((deviation.slice(s![0..1]).into_scalar::<f32>() - root).abs() < 1e-5);
     }
 }

@@ -242,7 +242,7 @@ mod tests {
         let expected = map.clone() * mask.keep(2, &device);
         placed.into_data().assert_eq(&expected.into_data(), true);
         // The first hidden patch is the upper left one of the first image.
-        let first = mask.hidden_of(map.clone()).slice([0..1]);
+        let first = mask.hidden_of(map.clone()).slice(s![0..1]);
         first.into_data().assert_eq(&map.slice([0..1, 0..2, 0..2]).into_data(), true);
     }
 

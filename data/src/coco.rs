@@ -41,6 +41,21 @@ pub struct CocoImage {
     pub width: u32,
     /// Rows.
     pub height: u32,
+    /// LVIS: categories that are known to be absent.
+    pub neg_category_ids: Vec<u64>,
+    /// LVIS: categories of which not every object is annotated.
+    pub not_exhaustive_category_ids: Vec<u64>,
+}
+
+/// LVIS: in how many training images a category occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frequency {
+    /// In at most 10.
+    Rare,
+    /// In at most 100.
+    Common,
+    /// In more.
+    Frequent,
 }
 
 /// An entry of `categories`.
@@ -50,6 +65,8 @@ pub struct Category {
     pub id: u64,
     /// What people call it.
     pub name: String,
+    /// LVIS's `frequency`; elsewhere there is none.
+    pub frequency: Option<Frequency>,
 }
 
 /// An entry of `annotations`: one object, or one region full of them.

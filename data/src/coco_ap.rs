@@ -55,6 +55,9 @@ pub enum IouType {
     Bbox,
     /// Masks; a detection's area is that of its mask.
     Segm,
+    /// Masks, of which the part near their edge has to overlap too: the smaller of mask IoU and boundary IoU counts, crowd
+    /// regions by mask IoU alone. Boundary IoU, Cheng et al. 2021, <https://arxiv.org/abs/2103.16562>.
+    Boundary,
 }
 
 /// Thresholds, limits and area ranges of an evaluation.
@@ -132,6 +135,16 @@ impl<'a> CocoEvaluator<'a> {
             batches: Vec::new(),
             unlisted_categories: 0,
         }
+    }
+
+    /// What detections are compared with.
+    pub fn truth(&self) -> &'a Coco {
+        self.truth
+    }
+
+    /// Detections so far whose category the truth does not list; see [`CocoMetrics::unlisted_categories`].
+    pub fn unlisted_categories(&self) -> usize {
+        self.unlisted_categories
     }
 
     /// Adds a batch of detections. Those of categories that the truth does not list are left out, as in pycocotools,
@@ -255,7 +268,7 @@ impl<'a> CocoEvaluator<'a> {
     /// Those of [`CocoEvaluator::finish`].
     pub fn metrics(&self) -> Result<CocoMetrics, CocoError> {
         self.check_ids()?;
-        let evaluate = |group: &Group<'_>| Ok(curves(&match_group(group, self)?, &self.params));
+        let evaluate = |group: &Group<'_>| Ok(curves(&match_group(group, self, &self.params)?, &self.params));
         let groups = self.by_category();
         let categories: Vec<Result<CategoryCurves, CocoError>> = groups.par_iter().map(evaluate).collect();
         let categories: Vec<CategoryCurves> = categories.into_iter().collect::<Result<_, _>>()?;

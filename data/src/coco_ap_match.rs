@@ -29,8 +29,12 @@ pub(crate) struct Outcome {
 const CELLS_PER_TASK: usize = 256;
 
 /// pycocotools' `evaluateImg` over all images and area ranges of a category.
-pub(crate) fn match_group(group: &Group<'_>, evaluator: &CocoEvaluator<'_>) -> Result<Matched, CocoError> {
-    let limit = evaluator.params.max_detections[2];
+pub(crate) fn match_group(
+    group: &Group<'_>,
+    evaluator: &CocoEvaluator<'_>,
+    params: &Params,
+) -> Result<Matched, CocoError> {
+    let limit = params.max_detections[2];
     let cells = group.cells();
     let num_seen = |cell: &Cell<'_, '_>| cell.found.len().min(limit);
     let mut outcomes = vec![Outcome::default(); cells.iter().map(num_seen).sum()];
@@ -53,7 +57,7 @@ pub(crate) fn match_group(group: &Group<'_>, evaluator: &CocoEvaluator<'_>) -> R
                 overlaps.measure(&cell, evaluator)?;
             }
             for (area, count) in num_truths.iter_mut().enumerate() {
-                *count += match_area(&cell, &overlaps, &evaluator.params, area, own, &mut scratch);
+                *count += match_area(&cell, &overlaps, params, area, own, &mut scratch);
             }
         }
         Ok(num_truths)
@@ -73,11 +77,11 @@ pub(crate) struct Scratch {
     /// Those that count first, each kind in the order of the file.
     order: Vec<usize>,
     /// One bit per threshold: the truth is taken.
-    taken: Vec<u32>,
+    pub(crate) taken: Vec<u32>,
 }
 
 /// pycocotools' `evaluateImg` for one image and area range; the number of truths that count.
-fn match_area(
+pub(crate) fn match_area(
     cell: &Cell<'_, '_>,
     overlaps: &Overlaps,
     params: &Params,
@@ -90,9 +94,7 @@ fn match_area(
     let Scratch { ignored, order, taken } = scratch;
     let num_truths = cell.truths.len();
     ignored.clear();
-    ignored.extend(
-        cell.truths.iter().map(|Truth { annotation, .. }| annotation.iscrowd || outside(annotation.area)),
-    );
+    ignored.extend(cell.truths.iter().map(|truth| truth.is_crowd || outside(truth.annotation.area)));
     order.clear();
     order.extend((0..num_truths).filter(|&truth| !ignored[truth]));
     let num_counted = order.len();
@@ -123,7 +125,7 @@ fn match_area(
                 }
             }
         }
-        if outside(area_of_found) {
+        if found.is_excused || outside(area_of_found) {
             outcome.ignored[area] |= !outcome.matched[area];
         }
     }
@@ -144,7 +146,7 @@ fn best_truth(
     let mut chosen: Option<usize> = None;
     for &truth in order {
         // A crowd may be matched any number of times.
-        if taken[truth] & flag != 0 && !truths[truth].annotation.iscrowd {
+        if taken[truth] & flag != 0 && !truths[truth].is_crowd {
             continue;
         }
         if chosen.is_some_and(|chosen| !ignored[chosen]) && ignored[truth] {

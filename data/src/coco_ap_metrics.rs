@@ -69,12 +69,12 @@ const AREAS: [&str; 4] = ["all", "small", "medium", "large"];
 
 /// One of the twelve figures: precision or recall, at which IoU, area range and detection limit.
 #[derive(Clone, Copy)]
-struct Figure {
-    is_precision: bool,
-    iou: Option<f64>,
-    area: usize,
+pub(crate) struct Figure {
+    pub(crate) is_precision: bool,
+    pub(crate) iou: Option<f64>,
+    pub(crate) area: usize,
     /// A position in the limits; `None` means the limit 100, wherever it stands.
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// pycocotools' `_summarizeDets`: the first asks for 100 detections by number, the others for the last limit.
@@ -103,6 +103,7 @@ const FIGURES: [Figure; 12] = {
 
 impl CocoMetrics {
     pub(crate) fn new(evaluator: &CocoEvaluator<'_>, categories: &[CategoryCurves]) -> Self {
+        let refs: Vec<&CategoryCurves> = categories.iter().collect();
         let CocoEvaluator { truth, iou_type, params, unlisted_categories, .. } = evaluator;
         let mut listed: Vec<_> =
             truth.categories.iter().map(|category| (category.id, &category.name)).collect();
@@ -116,9 +117,9 @@ impl CocoMetrics {
             iou_type: *iou_type,
             stats: [-1.0; 12],
             classes: Vec::new(),
-            precision: interleaved(num_rows, categories, |category| &category.precision),
-            recall: interleaved(num_ious, categories, |category| &category.recall),
-            scores: interleaved(num_rows, categories, |category| &category.scores),
+            precision: interleaved(num_rows, &refs, |category| &category.precision),
+            recall: interleaved(num_ious, &refs, |category| &category.recall),
+            scores: interleaved(num_rows, &refs, |category| &category.scores),
             unlisted_categories: *unlisted_categories,
             params: params.clone(),
         };
@@ -153,8 +154,16 @@ impl CocoMetrics {
         let kind = match self.iou_type {
             IouType::Bbox => "box",
             IouType::Segm => "mask",
+            IouType::Boundary => "boundary",
         };
         NAMES.iter().zip(self.stats).map(|(name, value)| (format!("{kind}/{name}"), value)).collect()
+    }
+
+    /// The precision of every category at an IoU and a recall threshold (by position), for all areas and the last
+    /// detection limit; -1 where nothing counts.
+    pub fn precisions(&self, iou: usize, recall: usize) -> impl Iterator<Item = f64> {
+        let row = (iou * self.params.recall_thresholds.len() + recall) * self.classes.len();
+        self.precision.as_chunks::<12>().0[row..][..self.classes.len()].iter().map(|cells| cells[2])
     }
 
     /// The twelve lines that pycocotools prints.
@@ -201,7 +210,7 @@ impl CocoMetrics {
 
 impl Params {
     /// pycocotools' `_summarize`: the mean of all cells that count.
-    fn figure(&self, figure: Figure, values: &[f64], num_categories: usize) -> f64 {
+    pub(crate) fn figure(&self, figure: Figure, values: &[f64], num_categories: usize) -> f64 {
         let Figure { is_precision, iou, area, limit } = figure;
         let Some(limit) = limit.or_else(|| self.max_detections.iter().position(|&limit| limit == 100)) else {
             return -1.0;
@@ -220,9 +229,9 @@ impl Params {
 }
 
 /// The rows of all categories, category by category within a row.
-fn interleaved(
+pub(crate) fn interleaved(
     num_rows: usize,
-    categories: &[CategoryCurves],
+    categories: &[&CategoryCurves],
     of: impl Fn(&CategoryCurves) -> &[f64] + Sync,
 ) -> Vec<f64> {
     let row_len = categories.len() * 12;

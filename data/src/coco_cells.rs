@@ -59,6 +59,7 @@ pub(crate) struct Truth<'a> {
     pub(crate) image: u32,
     pub(crate) category: u32,
     pub(crate) annotation: &'a Annotation,
+    pub(crate) is_crowd: bool,
 }
 
 /// A detection of a listed image and category.
@@ -69,6 +70,8 @@ pub(crate) struct Found<'a> {
     pub(crate) category: u32,
     pub(crate) batch: &'a Batch,
     pub(crate) entry: &'a ResultEntry,
+    /// Unmatched it is no false alarm.
+    pub(crate) is_excused: bool,
 }
 
 /// Images by rank; within one, truth as in the file and detections by falling score, ties as they were added.
@@ -81,6 +84,7 @@ pub(crate) struct Group<'a> {
 /// What a group holds of one image.
 #[derive(Clone, Copy)]
 pub(crate) struct Cell<'g, 'a> {
+    /// Its rank.
     pub(crate) image: u32,
     pub(crate) truths: &'g [Truth<'a>],
     pub(crate) found: &'g [Found<'a>],
@@ -110,27 +114,35 @@ impl CocoEvaluator<'_> {
         group
     }
 
-    fn listed_truths(&self) -> impl Iterator<Item = Truth<'_>> {
+    pub(crate) fn listed_truths(&self) -> impl Iterator<Item = Truth<'_>> {
         self.truth.annotations.iter().filter_map(|annotation| {
             let category = self.category_ranks.get(annotation.category_id)?;
             let image = self.image_ranks.get(annotation.image_id)?;
-            Some(Truth { image, category, annotation })
+            Some(Truth { image, category, annotation, is_crowd: annotation.iscrowd })
         })
     }
 
     fn listed_detections(&self) -> impl Iterator<Item = Found<'_>> {
+        self.all_detections().filter(|found| found.category != UNLISTED)
+    }
+
+    /// Those of unlisted categories too.
+    pub(crate) fn all_detections(&self) -> impl Iterator<Item = Found<'_>> {
         self.batches.iter().flat_map(|batch| {
             let entries = batch.results.blocks.iter().flatten();
-            entries
-                .zip(batch.ranks.iter().flatten())
-                .filter(|(_, ranks)| ranks[1] != UNLISTED)
-                .map(move |(entry, &[image, category])| Found { image, category, batch, entry })
+            entries.zip(batch.ranks.iter().flatten()).map(move |(entry, &[image, category])| Found {
+                image,
+                category,
+                batch,
+                entry,
+                is_excused: false,
+            })
         })
     }
 }
 
 impl<'a> Group<'a> {
-    fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         self.truths.sort_by_key(|truth| truth.image);
         // One image after the other is how they come, mostly, which this sort is quick to see.
         self.found.sort_by_key(|found| found.image);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::coco::{Annotation, Category, CocoImage};
+use crate::coco::{Annotation, Category, CocoImage, Frequency};
 use crate::coco_error::{CocoError, Found};
 use crate::coco_json::{Json, JsonError};
 use crate::coco_segmentation::Segmentation;
-use crate::coco_text::{Source, Span};
+use crate::coco_text::{SharedSource, Source, Span};
 
 impl Source {
     /// The entries of the three lists, in the order images, categories, annotations.
@@ -105,6 +105,7 @@ fn joined<T>(blocks: Vec<Vec<T>>) -> Vec<T> {
 
 fn read_image(json: &mut Json<'_>) -> Result<CocoImage, Found> {
     let (mut id, mut file_name, mut width, mut height) = (None, None, None, None);
+    let (mut coco_url, mut absent, mut not_exhaustive) = (None, Vec::new(), Vec::new());
     json.object(|json, key| {
         let size = |json: &mut Json<'_>, key| {
             let start = json.clone();
@@ -118,6 +119,15 @@ fn read_image(json: &mut Json<'_>) -> Result<CocoImage, Found> {
             b"file_name" => file_name = Some(Found::of(json, "file_name", Json::string)?.into_owned()),
             b"width" => width = size(json, "width")?,
             b"height" => height = size(json, "height")?,
+            b"coco_url" => {
+                let mut ahead = json.clone();
+                coco_url = ahead.string().ok().map(|url| url.into_owned());
+                json.skip()?;
+            }
+            b"neg_category_ids" => absent = Found::of(json, "neg_category_ids", Json::indices)?,
+            b"not_exhaustive_category_ids" => {
+                not_exhaustive = Found::of(json, "not_exhaustive_category_ids", Json::indices)?;
+            }
             _ => {
                 json.skip()?;
             }
@@ -126,28 +136,43 @@ fn read_image(json: &mut Json<'_>) -> Result<CocoImage, Found> {
     })?;
     Ok(CocoImage {
         id: id.ok_or(Found::Missing("id"))?,
-        file_name: file_name.ok_or(Found::Missing("file_name"))?,
+        // LVIS names its files by their address.
+        file_name: file_name
+            .or_else(|| coco_url?.rsplit('/').next().map(str::to_owned))
+            .ok_or(Found::Missing("file_name"))?,
         width: width.ok_or(Found::Missing("width"))?,
         height: height.ok_or(Found::Missing("height"))?,
+        neg_category_ids: absent,
+        not_exhaustive_category_ids: not_exhaustive,
     })
 }
 
 fn read_category(json: &mut Json<'_>) -> Result<Category, Found> {
-    let (mut id, mut name) = (None, None);
+    let (mut id, mut name, mut frequency) = (None, None, None);
     json.object(|json, key| {
         match key {
             b"id" => id = Some(Found::of(json, "id", Json::index)?),
             b"name" => name = Some(Found::of(json, "name", Json::string)?.into_owned()),
+            b"frequency" => {
+                // Other data sets may mean something else by the word.
+                frequency = match json.clone().string().as_deref() {
+                    Ok("r") => Some(Frequency::Rare),
+                    Ok("c") => Some(Frequency::Common),
+                    Ok("f") => Some(Frequency::Frequent),
+                    _ => None,
+                };
+                json.skip()?;
+            }
             _ => {
                 json.skip()?;
             }
         }
         Ok::<_, Found>(())
     })?;
-    Ok(Category { id: id.ok_or(Found::Missing("id"))?, name: name.ok_or(Found::Missing("name"))? })
+    Ok(Category { id: id.ok_or(Found::Missing("id"))?, name: name.ok_or(Found::Missing("name"))?, frequency })
 }
 
-fn read_annotation(json: &mut Json<'_>, source: &Arc<Arc<Source>>) -> Result<Annotation, Found> {
+fn read_annotation(json: &mut Json<'_>, source: &SharedSource) -> Result<Annotation, Found> {
     let (mut id, mut image_id, mut category_id) = (None, None, None);
     let (mut bbox, mut area, mut iscrowd, mut segmentation) = (None, None, false, Span::default());
     json.object(|json, key| {

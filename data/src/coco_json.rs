@@ -227,6 +227,35 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// A list of whole numbers from 0.
+    pub(crate) fn indices(&mut self) -> Result<Vec<u64>, JsonError> {
+        let mut indices = Vec::new();
+        self.list(|json| {
+            indices.push(json.index()?);
+            Ok::<_, JsonError>(())
+        })?;
+        Ok(indices)
+    }
+
+    /// A list of numbers.
+    pub(crate) fn numbers(&mut self) -> Result<Vec<f64>, JsonError> {
+        // Polygons are written with six bytes a number or more.
+        let mut numbers = Vec::with_capacity((self.end - self.at) / 6);
+        self.list(|json| {
+            // Mostly number, comma, space.
+            while let Some((value, end)) = short_decimal(&json.text[json.at..json.end])
+                && let Some(b',') = json.text[..json.end].get(json.at + end)
+            {
+                numbers.push(value);
+                json.at += end + 1;
+                json.peek();
+            }
+            numbers.push(json.number()?);
+            Ok::<_, JsonError>(())
+        })?;
+        Ok(numbers)
+    }
+
     /// A whole number from 0; `7.0` counts as one, because spreadsheets write ids so.
     pub(crate) fn index(&mut self) -> Result<u64, JsonError> {
         self.peek();

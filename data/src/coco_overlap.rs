@@ -2,10 +2,11 @@
 
 use crate::coco::{Annotation, CocoImage};
 use crate::coco_ap::{CocoEvaluator, IouType};
+use crate::coco_boundary::Boundaries;
 use crate::coco_cells::{Cell, Found};
 use crate::coco_error::{CocoError, SegmentationError};
 use crate::coco_pixels::{Bits, Pixels};
-use crate::polygon::Outlines;
+use crate::polygon_fill::Outlines;
 
 /// Areas and overlaps of a cell, and what computing them needs; made once and used for many cells.
 #[derive(Default)]
@@ -14,10 +15,12 @@ pub(crate) struct Overlaps {
     pub(crate) areas: Vec<f64>,
     /// A row for each detection, a column for each truth; empty if either is.
     pub(crate) ious: Vec<f64>,
-    boxes: Vec<[f64; 4]>,
+    /// Boxes of the detections, left, top, width, height.
+    pub(crate) boxes: Vec<[f64; 4]>,
     truth_masks: Vec<Pixels>,
     masks: Vec<Pixels>,
     bits: Bits,
+    boundaries: Boundaries,
     outlines: Outlines,
 }
 
@@ -41,8 +44,8 @@ impl Overlaps {
         }
         if evaluator.iou_type == IouType::Bbox {
             for bbox in &self.boxes {
-                let truths = cell.truths.iter().map(|truth| truth.annotation);
-                self.ious.extend(truths.map(|truth| box_iou(*bbox, truth.bbox, truth.iscrowd)));
+                let truths = cell.truths.iter();
+                self.ious.extend(truths.map(|truth| box_iou(*bbox, truth.annotation.bbox, truth.is_crowd)));
             }
             return Ok(());
         }
@@ -53,7 +56,14 @@ impl Overlaps {
             }
             read_truth(&mut self.truth_masks[index], truth.annotation, image, &mut self.outlines)?;
         }
-        self.compare_masks(cell)
+        self.compare_masks(cell)?;
+        if evaluator.iou_type == IouType::Boundary {
+            let is_crowd = |column: usize| cell.truths[column].is_crowd;
+            let (num_found, num_truths) = (cell.found.len(), cell.truths.len());
+            let (found, truths) = (&self.masks[..num_found], &self.truth_masks[..num_truths]);
+            self.boundaries.lower(&mut self.ious, found, truths, is_crowd);
+        }
+        Ok(())
     }
 
     /// Area and box of a detection, and its mask if masks are compared or tell area or box.
@@ -95,7 +105,7 @@ impl Overlaps {
         let (num_found, num_truths) = (cell.found.len(), cell.truths.len());
         self.ious.resize(num_found * num_truths, 0.0);
         for (column, truth) in cell.truths.iter().enumerate() {
-            let is_crowd = truth.annotation.iscrowd;
+            let is_crowd = truth.is_crowd;
             let truth_mask = &self.truth_masks[column];
             let near = |mask: &Pixels| box_iou(mask.bbox, truth_mask.bbox, is_crowd) > 0.0;
             // Bits are dearer to make than one walk along both masks.

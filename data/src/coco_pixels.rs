@@ -7,8 +7,9 @@
 
 use crate::coco_error::SegmentationError;
 use crate::coco_segmentation::Form;
-use crate::polygon::Outlines;
-use crate::rle::{Extent, Rle, check_sum};
+use crate::polygon_fill::Outlines;
+use crate::rle::Rle;
+use crate::rle_text::{Extent, check_sum};
 
 /// A mask of `height x width` pixels; pixel (x, y) has the index `y + height * x`.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +94,19 @@ impl Pixels {
             is_plain: true,
             is_first: true,
         }
+    }
+
+    /// An empty mask, to which [`Pixels::push_run`] adds.
+    pub(crate) fn begin_runs(&mut self, height: u32, width: u32) {
+        (self.height, self.width, self.area) = (height, width, 0);
+        self.runs.clear();
+        self.counts.clear();
+    }
+
+    /// Adds foreground behind all that is there. The box stays what it was.
+    pub(crate) fn push_run(&mut self, start: u32, end: u32) {
+        self.area += u64::from(end - start);
+        self.runs.push([start, end]);
     }
 
     fn measure(&mut self) {

@@ -7,15 +7,15 @@ use memchr::memchr;
 
 use crate::coco_error::SegmentationError;
 use crate::coco_json::{Json, JsonError};
-use crate::coco_text::{Source, Span};
+use crate::coco_text::{SharedSource, Span};
 use crate::polygon::PolygonError;
-use crate::rle::{Rle, RleError, RunText};
+use crate::rle::{Rle, RleError};
+use crate::rle_text::RunText;
 
 /// The text of a segmentation, inside the text of its file.
 #[derive(Clone, Debug)]
 pub struct Segmentation {
-    /// Annotations that were read together share the inner pointer's count.
-    source: Arc<Arc<Source>>,
+    source: SharedSource,
     span: Span,
 }
 
@@ -44,7 +44,7 @@ impl Runs<'_> {
 }
 
 impl Segmentation {
-    pub(crate) fn at(source: &Arc<Arc<Source>>, span: Span) -> Self {
+    pub(crate) fn at(source: &SharedSource, span: Span) -> Self {
         Self { source: Arc::clone(source), span }
     }
 
@@ -91,12 +91,7 @@ impl<'a> Form<'a> {
 fn read_polygons(mut json: Json<'_>) -> Option<Form<'_>> {
     let mut polygons = Vec::new();
     let walked = json.list(|json| {
-        let mut numbers = Vec::new();
-        json.list(|json| {
-            numbers.push(json.number()?);
-            Ok::<_, JsonError>(())
-        })?;
-        polygons.push(numbers);
+        polygons.push(json.numbers()?);
         Ok::<_, JsonError>(())
     });
     walked.ok()?;

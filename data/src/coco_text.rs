@@ -9,11 +9,16 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::coco_error::{CocoError, Found};
 use crate::coco_json::{Json, JsonError};
+
+/// A source as annotations that were read together hold it: they count their references by themselves, so that threads
+/// do not wait for one another's count.
+pub(crate) type SharedSource = Arc<Arc<Source>>;
 
 /// A file's text, which its entries refer to.
 #[derive(Debug)]

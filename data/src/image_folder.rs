@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::image_file::read_image;
-use crate::sample::{DataError, Dataset, Geometry, Sample};
+use crate::sample::{DataError, Dataset, Sample};
 use crate::unreadable::Unreadable;
 
 /// File names that are taken for images, in upper or lower case.
@@ -47,14 +47,18 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// All images in a folder, at any depth.
+    /// All images in some folders, at any depth.
     ///
     /// # Errors
-    /// When it cannot be read, or holds no image.
-    pub fn open(folder: &Path, unreadable: Unreadable) -> Result<Self, ImageFolderError> {
-        let files = images_below(folder)?;
-        if files.is_empty() {
-            return Err(ImageFolderError::Empty { path: folder.into() });
+    /// When a folder cannot be read, or holds no image.
+    pub fn open(folders: &[PathBuf], unreadable: Unreadable) -> Result<Self, ImageFolderError> {
+        let mut files = Vec::new();
+        for folder in folders {
+            let found = images_below(folder)?;
+            if found.is_empty() {
+                return Err(ImageFolderError::Empty { path: folder.clone() });
+            }
+            files.extend(found);
         }
         Ok(Self { files, class_of: Vec::new(), class_names: Vec::new(), unreadable })
     }
@@ -106,7 +110,7 @@ impl ImageFolder {
     fn read(&self, index: usize) -> Result<Sample, DataError> {
         let file = self.files[index].clone();
         let image = read_image(&file)?;
-        Ok(sample(index, file, image))
+        Ok(Sample::of_image(index, file, image))
     }
 }
 
@@ -119,12 +123,6 @@ impl Dataset for ImageFolder {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         self.unreadable.first_readable(index, self.files.len(), |index| self.read(index))
     }
-}
-
-/// An image without truth.
-pub(crate) fn sample(index: usize, file: PathBuf, image: image::RgbImage) -> Sample {
-    let geometry = Geometry::identity(image.width() as usize, image.height() as usize);
-    Sample { image_id: index as u64, index, file, image, instances: Vec::new(), labels: None, geometry }
 }
 
 /// Whether a file is named as an image.
@@ -173,7 +171,7 @@ mod tests {
     #[test]
     fn images_are_found_at_any_depth_grey_and_transparent_ones_too() {
         let folder = folder();
-        let set = ImageFolder::open(folder.path(), Unreadable::at_most(0)).unwrap();
+        let set = ImageFolder::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap();
         let widths: Vec<u32> = (0..set.len()).map(|index| set.get(index).unwrap().image.width()).collect();
         assert_eq!(widths, [4, 5, 6]);
         assert_eq!(set.get(0).unwrap().image.get_pixel(0, 0), &Rgb([9, 9, 9]));
@@ -197,20 +195,20 @@ mod tests {
     fn a_damaged_image_gives_way_to_the_next_and_says_which_that_is() {
         let folder = folder();
         fs::write(folder.path().join("a/deep/grey.PNG"), b"\x89PNG\r\n\x1a\nand no more").unwrap();
-        let set = ImageFolder::open(folder.path(), Unreadable::at_most(1)).unwrap();
+        let set = ImageFolder::open(&[folder.path().into()], Unreadable::at_most(1)).unwrap();
         assert_eq!(set.get(0).unwrap().index, 1);
         let [message] = &set.unreadable().messages()[..] else { panic!("one is damaged") };
         assert!(message.contains("grey.PNG"), "{message}");
-        let strict = ImageFolder::open(folder.path(), Unreadable::at_most(0)).unwrap();
+        let strict = ImageFolder::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap();
         assert!(strict.get(0).is_err());
     }
 
     #[test]
     fn a_folder_without_images_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = ImageFolder::open(folder.path(), Unreadable::at_most(0)).unwrap_err();
+        let error = ImageFolder::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap_err();
         assert!(matches!(error, ImageFolderError::Empty { .. }));
-        let error = ImageFolder::open(&folder.path().join("absent"), Unreadable::at_most(0)).unwrap_err();
+        let error = ImageFolder::open(&[folder.path().join("absent")], Unreadable::at_most(0)).unwrap_err();
         assert!(matches!(error, ImageFolderError::Read { .. }));
     }
 }

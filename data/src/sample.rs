@@ -50,6 +50,14 @@ pub struct Sample {
     pub geometry: Geometry,
 }
 
+impl Sample {
+    /// An image as it was read, without truth.
+    pub fn of_image(index: usize, file: PathBuf, image: RgbImage) -> Self {
+        let geometry = Geometry::identity(image.width() as usize, image.height() as usize);
+        Self { image_id: index as u64, index, file, image, instances: Vec::new(), labels: None, geometry }
+    }
+}
+
 /// A data set that can be read in any order, from any thread.
 #[expect(clippy::len_without_is_empty, reason = "an empty data set is refused when it is opened")]
 pub trait Dataset: Send + Sync {

@@ -69,7 +69,7 @@ impl BatchSampler {
         Self { order: Order::Sequential { len }, batch_size, joins_last: false }
     }
 
-    /// A sample that would be alone at the end joins the batch before it: batch normalisation needs two.
+    /// A shuffled sample that would be alone at the end joins the batch before it: batch normalisation needs two.
     #[must_use]
     pub fn joining_last(self) -> Self {
         Self { joins_last: true, ..self }
@@ -77,9 +77,6 @@ impl BatchSampler {
 
     /// Number of batches in an epoch; the same for every epoch.
     pub fn batches_per_epoch(&self) -> usize {
-        if self.joins_last {
-            return self.batches(0).len();
-        }
         match &self.order {
             Order::Sequential { len } => len.div_ceil(self.batch_size),
             Order::Shuffled { upright, .. } => {
@@ -87,7 +84,9 @@ impl BatchSampler {
                 let wider = upright.len() - higher;
                 let rest = higher % self.batch_size + wider % self.batch_size;
                 let full = higher / self.batch_size + wider / self.batch_size;
-                full + rest.div_ceil(self.batch_size)
+                let batches = full + rest.div_ceil(self.batch_size);
+                let is_alone = rest % self.batch_size == 1 && batches > 1;
+                batches - usize::from(self.joins_last && is_alone)
             }
         }
     }

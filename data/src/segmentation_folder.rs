@@ -58,7 +58,7 @@ pub enum SegmentationFolderError {
     #[error(
         "{}: line {line} names `{stem}`, of which there is no {what} in {}{}",
         path.display(), folder.display(),
-        if *others == 0 { String::new() } else { format!(" (nor of {others} more lines)") }
+        if *others == 0 { String::new() } else { format!(" (and {others} more like it)") }
     )]
     NotFound {
         /// The list.
@@ -129,17 +129,20 @@ fn unpaired(
     without_image: &[PathBuf],
     pairs: usize,
 ) -> String {
-    let some = |folder: &Path, alone: &[PathBuf], what: &str, partner: &str| {
+    let some = |folder: &Path, alone: &[PathBuf], what: &str| {
         let below = |path: &PathBuf| format!("`{}`", path.strip_prefix(folder).unwrap_or(path).display());
         let names: Vec<_> = alone.iter().take(3).map(below).collect();
         let more = if alone.len() > names.len() { ", .." } else { "" };
-        let folder = folder.display();
-        format!("{folder}: {} {what} without {partner} ({}{more})", alone.len(), names.join(", "))
+        let files = if alone.len() == 1 { "file" } else { "files" };
+        format!("{}: {} {files} without {what} ({}{more})", folder.display(), alone.len(), names.join(", "))
     };
-    let images = (!without_label.is_empty()).then(|| some(images, without_label, "images", "labels"));
-    let labels = (!without_image.is_empty()).then(|| some(labels, without_image, "label images", "an image"));
+    let images = (!without_label.is_empty()).then(|| some(images, without_label, "a label image"));
+    let labels = (!without_image.is_empty()).then(|| some(labels, without_image, "an image"));
     let found: Vec<_> = images.into_iter().chain(labels).collect();
-    format!("{}; {pairs} pairs have the same name without their suffixes", found.join("; "))
+    format!(
+        "{}; files that are alike but for their suffixes are a pair, of which there are {pairs}",
+        found.join("; ")
+    )
 }
 
 /// Whether samples carry their truth.
@@ -258,6 +261,22 @@ impl SegmentationFolder {
     /// When there is no such sample.
     pub fn stem(&self, index: usize) -> &str {
         &self.pairs[index].stem
+    }
+
+    /// The image file of a sample.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn image_file(&self, index: usize) -> &Path {
+        &self.pairs[index].image
+    }
+
+    /// The label file of a sample.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn label_file(&self, index: usize) -> &Path {
+        &self.pairs[index].label
     }
 
     /// The truth of a sample, in image pixels.

@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::image_file::decode_image;
-use crate::image_folder::{is_image, sample};
+use crate::image_folder::is_image;
 use crate::sample::{DataError, Dataset, Sample};
 use crate::unreadable::Unreadable;
 
@@ -79,18 +79,21 @@ struct Member {
 }
 
 impl TarShards {
-    /// Opens one shard, or all shards of a folder.
+    /// Opens shards, and all shards of folders.
     ///
     /// # Errors
     /// When one cannot be read, is damaged or cut off, and when there is no image in any.
-    pub fn open(path: &Path, unreadable: Unreadable) -> Result<Self, TarShardsError> {
-        let shards = shards_of(path)?;
-        let mut members = Vec::new();
-        for (index, shard) in shards.iter().enumerate() {
-            scan(index, shard, &mut members)?;
-        }
-        if members.is_empty() {
-            return Err(TarShardsError::Empty { path: path.into() });
+    pub fn open(paths: &[PathBuf], unreadable: Unreadable) -> Result<Self, TarShardsError> {
+        let (mut shards, mut members) = (Vec::new(), Vec::new());
+        for path in paths {
+            let before = members.len();
+            for shard in shards_of(path)? {
+                scan(shards.len(), &shard, &mut members)?;
+                shards.push(shard);
+            }
+            if members.len() == before {
+                return Err(TarShardsError::Empty { path: path.clone() });
+            }
         }
         Ok(Self { shards, members, unreadable })
     }
@@ -108,7 +111,7 @@ impl TarShards {
         let content = read_part(shard, *start, *bytes)
             .map_err(|cause| TarShardsError::Read { path: path.clone(), cause })?;
         let image = decode_image(&content, &path)?;
-        Ok(sample(index, path, image))
+        Ok(Sample::of_image(index, path, image))
     }
 }
 
@@ -223,7 +226,7 @@ mod tests {
         let long = format!("{}/long.png", "folder/".repeat(30));
         let first = tar_of(&[("a.png", &png(1)), ("a.cls", b"7"), ("b.png", &png(2)), ("b.json", b"{}")]);
         let folder = shards(&[&first, &tar_of(&[(&long, &png(3))])]);
-        let set = TarShards::open(folder.path(), Unreadable::at_most(0)).unwrap();
+        let set = TarShards::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap();
         let values: Vec<u8> =
             (0..set.len()).map(|index| set.get(index).unwrap().image.get_pixel(0, 0)[0]).collect();
         assert_eq!(values, [1, 2, 3]);
@@ -235,24 +238,24 @@ mod tests {
         let whole = tar_of(&[("a.png", &png(1)), ("b.png", &png(2))]);
         for end in (0..whole.len()).step_by(100) {
             let folder = shards(&[&whole[..end]]);
-            let error = TarShards::open(folder.path(), Unreadable::at_most(9)).unwrap_err();
+            let error = TarShards::open(&[folder.path().into()], Unreadable::at_most(9)).unwrap_err();
             assert!(matches!(error, TarShardsError::CutOff { .. }), "{end}: {error}");
         }
         let folder = shards(&[&whole[..whole.len() - 1025]]);
-        let error = TarShards::open(folder.path(), Unreadable::at_most(0)).unwrap_err().to_string();
+        let error = TarShards::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap_err().to_string();
         assert!(error.contains("000000.tar: cut off after"), "{error}");
     }
 
     #[test]
     fn what_is_no_tar_file_is_refused() {
         let folder = shards(&[&[b'x'; 4096]]);
-        let error = TarShards::open(folder.path(), Unreadable::at_most(0)).unwrap_err();
+        let error = TarShards::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap_err();
         assert!(matches!(error, TarShardsError::Damaged { .. }), "{error}");
         let empty = tempfile::tempdir().unwrap();
-        let error = TarShards::open(empty.path(), Unreadable::at_most(0)).unwrap_err();
+        let error = TarShards::open(&[empty.path().into()], Unreadable::at_most(0)).unwrap_err();
         assert!(matches!(error, TarShardsError::NoShards { .. }), "{error}");
         let folder = shards(&[&tar_of(&[("a.cls", b"1")])]);
-        let error = TarShards::open(folder.path(), Unreadable::at_most(0)).unwrap_err();
+        let error = TarShards::open(&[folder.path().into()], Unreadable::at_most(0)).unwrap_err();
         assert!(matches!(error, TarShardsError::Empty { .. }), "{error}");
     }
 
@@ -260,7 +263,7 @@ mod tests {
     fn a_damaged_image_in_a_shard_is_left_out() {
         let tar = tar_of(&[("a.png", b"no picture"), ("b.png", &png(2))]);
         let folder = shards(&[&tar]);
-        let set = TarShards::open(folder.path(), Unreadable::at_most(1)).unwrap();
+        let set = TarShards::open(&[folder.path().into()], Unreadable::at_most(1)).unwrap();
         assert_eq!(set.get(0).unwrap().index, 1);
         assert!(set.unreadable().messages()[0].contains("000000.tar/a.png"));
     }

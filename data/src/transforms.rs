@@ -13,6 +13,7 @@
 mod chain_tests;
 mod crop;
 mod crop_labelled;
+mod erasing;
 mod normalise;
 mod photometric;
 mod photometric_8bit;
@@ -23,9 +24,11 @@ use image::RgbImage;
 use rand::{Rng, RngExt};
 
 use crate::resize::{keep_ratio_size, resize_bilinear};
+use crate::resize_pillow::Filter;
 use crate::sample::Sample;
 
 pub use crop::Negative;
+pub use erasing::RandomErasing;
 pub use normalise::{normalise_into, pad_to_multiple};
 pub use photometric::Photometric;
 pub use photometric_8bit::Photometric8Bit;
@@ -111,19 +114,25 @@ pub enum Transform {
         /// Smallest and largest width over height.
         ratio: [f64; 2],
     },
-    /// Resizes, bicubic, until the shorter side has `short` pixels, and cuts `side` x `side` out of
-    /// the centre (timm's evaluation below 384 pixels).
+    /// Resizes until the shorter side has `short` pixels, and cuts `side` x `side` out of the centre
+    /// (timm's evaluation below 384 pixels).
     ResizeAndCentreCrop {
         /// The shorter side, pixels; not below `side`.
         short: u32,
         /// Side of the square, pixels.
         side: u32,
+        /// What it is resized with.
+        filter: Filter,
     },
-    /// Resizes, bicubic, to a square whatever the ratio (timm's evaluation from 384 pixels on).
+    /// Resizes to a square whatever the ratio (timm's evaluation from 384 pixels on).
     ResizeToSquare {
         /// Side of the square, pixels.
         side: u32,
+        /// What it is resized with.
+        filter: Filter,
     },
+    /// Fills a random rectangle with noise.
+    RandomErasing(RandomErasing),
     /// Mirrors left and right.
     Flip {
         /// How often, 0 to 1.
@@ -208,8 +217,11 @@ impl Transform {
             Self::RandomResizedCrop { side, scale, ratio } => {
                 resized_crop::random(sample, *side, *scale, *ratio, rng)
             }
-            Self::ResizeAndCentreCrop { short, side } => resized_crop::centre(sample, *short, *side),
-            Self::ResizeToSquare { side } => resized_crop::resize(sample, *side, *side),
+            Self::ResizeAndCentreCrop { short, side, filter } => {
+                resized_crop::centre(sample, *short, *side, *filter)
+            }
+            Self::ResizeToSquare { side, filter } => resized_crop::resize(sample, *side, *side, *filter),
+            Self::RandomErasing(erasing) => erasing.apply(sample, rng),
             Self::Flip { probability } => {
                 if happens(*probability, rng) {
                     turn::flip_horizontal(sample)

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use cvx_data::{
-    Geometry, LabelEncoding, LabelMap, Pipeline, Sample, Transform, ZeroLabel, read_image, read_label_png,
+    Geometry, LabelEncoding, LabelMap, Photometric8Bit, Pipeline, Sample, Transform, ZeroLabel,
+    pad_labels_into, read_image, read_label_png,
 };
 use image::RgbImage;
 use rand::SeedableRng;
@@ -63,6 +64,30 @@ fn a_random_ratio_gives_the_size_that_mmcv_gives() {
         let bent = resized(sample(RgbImage::new(width, height), labels), &case[2], &case[3], &case[4]);
         assert_eq!(bent.image.dimensions(), (side(5), side(6)), "{case}");
         assert_eq!(bent.labels, Some(LabelMap::filled(side(5) as usize, side(6) as usize, 3)));
+    }
+}
+
+#[test]
+fn a_single_pixel_passes_through_the_training_of_a_segmentor() {
+    let pipeline = Pipeline {
+        transforms: vec![
+            Transform::RandomResize { long: 2048, short: 512, min_ratio: 0.5, max_ratio: 2.0 },
+            Transform::RandomCropLabelled { height: 512, width: 512, max_category_ratio: 0.75 },
+            Transform::Flip { probability: 0.5 },
+            Transform::PhotometricDistortion8Bit(Photometric8Bit::default()),
+        ],
+    };
+    for (seed, class) in [(0, 0), (1, 7), (2, LabelMap::IGNORED)] {
+        let one = sample(RgbImage::new(1, 1), LabelMap::filled(1, 1, class));
+        let bent = pipeline.apply(one, &mut ChaCha8Rng::seed_from_u64(seed));
+        let side = bent.image.width() as usize;
+        assert!((256..=512).contains(&side), "{side}");
+        assert_eq!(bent.labels, Some(LabelMap::filled(side, side, class)));
+        // What is missing of the crop is padded, and ignored.
+        let mut plane = vec![0i32; 512 * 512];
+        pad_labels_into(&bent.labels.unwrap(), &mut plane, 512, 512);
+        let padded = plane.iter().filter(|&&class| class == 255).count();
+        assert_eq!(padded, if class == LabelMap::IGNORED { 512 * 512 } else { 512 * 512 - side * side });
     }
 }
 

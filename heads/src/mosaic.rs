@@ -60,6 +60,7 @@ pub(crate) struct Tile {
 
 /// Where logits are.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as views of an image, a few")]
 pub(crate) enum Logits {
     /// Planes `[classes, height, width]`, for the CPU's kernel.
     Host(Vec<f32>),

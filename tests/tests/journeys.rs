@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cvx_tests::project_root;
+use cvx_tools::cls::Recipe as ClassificationRecipe;
 use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
+use cvx_tools::pretrain::Recipe as PretrainingRecipe;
 use cvx_tools::recipe::{Kind, Recipe};
 use cvx_tools::seg::recipe::Recipe as SegmentationRecipe;
 use cvx_tools::train::step_log::{self, StepRecord};
@@ -275,8 +277,13 @@ fn every_recipe_of_the_house_is_complete() {
         for entry in fs::read_dir(recipes).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
-                if fs::read_to_string(&path).unwrap().contains("[head.upernet]") {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains("[head.upernet]") {
                     reads_back::<SegmentationRecipe>(&path, &copy);
+                } else if text.contains("crop_pct") && !text.contains("[autoencoder]") {
+                    reads_back::<ClassificationRecipe>(&path, &copy);
+                } else if text.contains("[autoencoder]") {
+                    reads_back::<PretrainingRecipe>(&path, &copy);
                 } else {
                     reads_back::<Recipe>(&path, &copy);
                 }
@@ -284,5 +291,5 @@ fn every_recipe_of_the_house_is_complete() {
             }
         }
     }
-    assert!(count >= 12, "{count} recipes");
+    assert!(count >= 15, "{count} recipes");
 }

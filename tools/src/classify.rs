@@ -3,9 +3,11 @@
 use anyhow::{Result, ensure};
 use burn::prelude::*;
 use cvx_backbone::{Classifier, ClassifierConfig};
+use cvx_data::{Filter, Pipeline, Sample, Transform};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{self, checks};
+use crate::collate::collate;
+use crate::recipe::{self, Input, checks};
 
 /// What builds a [`Classifier`]; a checkpoint carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,31 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// What happens to an image that is judged or shown.
+    pub fn pipeline(&self) -> Pipeline {
+        let Self { mean: _, std: _, size, crop_pct, interpolation } = *self;
+        let filter = match interpolation {
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Bicubic => Filter::Bicubic,
+        };
+        let centre = if crop_pct < 1.0 {
+            // timm rounds down.
+            let short = (f64::from(size) / crop_pct) as u32;
+            Transform::ResizeAndCentreCrop { short, side: size, filter }
+        } else {
+            Transform::ResizeToSquare { side: size, filter }
+        };
+        Pipeline { transforms: vec![centre] }
+    }
+
+    /// Samples that [`pipeline`](Self::pipeline) made squares of, as the network's input.
+    ///
+    /// # Shapes
+    /// - output: `[batch, 3, size, size]`
+    pub fn images(&self, samples: &[Sample], device: &Device) -> Tensor<4> {
+        images(samples, self.mean, self.std, device)
+    }
+
     /// Refuses what cannot be; a damaged or hostile file may say anything.
     ///
     /// # Errors
@@ -73,6 +100,11 @@ impl Preprocessing {
             interpolation: Interpolation::Bicubic,
         }
     }
+}
+
+/// Samples of one size, a multiple of 32, as a network's input: `[batch, 3, height, width]`.
+pub(crate) fn images(samples: &[Sample], mean: [f32; 3], std: [f32; 3], device: &Device) -> Tensor<4> {
+    collate(samples, &Input { mean, std, pad_multiple: 32 }, device).images
 }
 
 /// How an image is resized.

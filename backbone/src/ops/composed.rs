@@ -56,6 +56,18 @@ pub fn masked_block(
     (x_nhwc + branch(spread, batch, Some(keep.clone()), weights, scale)) * keep
 }
 
+/// What enters the second product of [`block`], and its output.
+///
+/// # Shapes
+/// - `x_nhwc`, output: `[batch, height, width, channels]`
+/// - hidden: `[batch, height * width, hidden]`
+pub fn block_with_hidden(x_nhwc: Tensor<4>, weights: BlockWeights) -> (Tensor<3>, Tensor<4>) {
+    let [batch, _, _, _] = x_nhwc.dims();
+    let shape = x_nhwc.dims();
+    let hidden = hidden(depthwise(x_nhwc.clone(), &weights), batch, None, &weights);
+    (hidden.clone(), x_nhwc + contract(hidden, shape, weights, None))
+}
+
 /// What follows the depthwise convolution, up to the residual sum. Its positions are those of `batch` images, as many of
 /// each; `keep` leaves only some of them to GRN.
 fn branch(
@@ -65,34 +77,47 @@ fn branch(
     weights: BlockWeights,
     scale: Option<Tensor<1>>,
 ) -> Tensor<4> {
+    let shape = spread.dims();
+    contract(hidden(spread, batch, keep, &weights), shape, weights, scale)
+}
+
+/// From the depthwise convolution to what enters the second product: `[batch, positions of an image, hidden]`.
+fn hidden(spread: Tensor<4>, batch: usize, keep: Option<Tensor<4>>, weights: &BlockWeights) -> Tensor<3> {
     let [count, height, width, channels] = spread.dims();
     let positions = count * height * width;
-    let per_image = positions / batch.max(1);
-    let normed = layer_norm(spread, weights.norm_weight, weights.norm_bias);
-    let hidden =
-        normed.reshape([positions, channels]).matmul(weights.expand_weight) + weights.expand_bias.unsqueeze();
-    let mut hidden = gelu(hidden);
+    let normed = layer_norm(spread, weights.norm_weight.clone(), weights.norm_bias.clone());
+    let expanded = normed.reshape([positions, channels]).matmul(weights.expand_weight.clone());
+    let mut hidden = gelu(expanded + weights.expand_bias.clone().unsqueeze());
     if let Some(keep) = keep {
         hidden = hidden * keep.reshape([positions, 1]);
     }
-    let (hidden, layer_scale) = match weights.mixing {
-        Mixing::Grn { gamma, beta } => {
-            let [_, width_of_hidden] = hidden.dims();
-            let images = hidden.reshape([batch, per_image, width_of_hidden]);
-            let mixed = global_response_norm(images, gamma, beta);
-            (mixed.reshape([positions, width_of_hidden]), None)
-        }
-        Mixing::LayerScale { gamma } => (hidden, Some(gamma)),
-    };
+    let [_, width_of_hidden] = hidden.dims();
+    let hidden = hidden.reshape([batch, positions / batch.max(1), width_of_hidden]);
+    match &weights.mixing {
+        Mixing::Grn { gamma, beta } => global_response_norm(hidden, gamma.clone(), beta.clone()),
+        Mixing::LayerScale { .. } => hidden,
+    }
+}
+
+/// The second product and what scales it, as `shape`.
+fn contract(
+    hidden: Tensor<3>,
+    shape: [usize; 4],
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let [batch, per_image, width_of_hidden] = hidden.dims();
+    let hidden = hidden.reshape([batch * per_image, width_of_hidden]);
     let mut branch = hidden.matmul(weights.contract_weight) + weights.contract_bias.unsqueeze();
-    if let Some(gamma) = layer_scale {
+    if let Mixing::LayerScale { gamma } = weights.mixing {
         branch = branch * gamma.unsqueeze();
     }
     if let Some(scale) = scale {
-        branch = (branch.reshape([batch, per_image, channels]) * scale.reshape([batch, 1, 1]))
-            .reshape([positions, channels]);
+        let [positions, channels] = branch.dims();
+        let images = branch.reshape([batch, per_image, channels]) * scale.reshape([batch, 1, 1]);
+        branch = images.reshape([positions, channels]);
     }
-    branch.reshape([count, height, width, channels])
+    branch.reshape(shape)
 }
 
 /// Depthwise convolution that keeps height and width.

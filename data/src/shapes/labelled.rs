@@ -116,6 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn what_an_interrupted_run_left_is_removed_by_the_next() {
+        let work = workplace("interrupted");
+        let dead = work.join("data.partial-1-0");
+        for folder in ["images/training", "annotations/training"] {
+            std::fs::create_dir_all(dead.join(folder)).unwrap();
+            std::fs::write(dead.join(folder).join("000000.png"), "half").unwrap();
+        }
+        std::fs::write(dead.join("shapes.lock"), "").unwrap();
+        generate_labelled(&work.join("data"), &TINY).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["data"]);
+        std::fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
     fn labels_are_the_visible_pixels_of_the_annotations_and_crowds_are_ignored() {
         let mut ignored = 0;
         for index in 0..40 {

@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::{crop, resized};
-use crate::resize_bicubic::resize_bicubic;
+use crate::resize_pillow::{Filter, resize_pillow};
 use crate::sample::Sample;
 
 /// Rectangles that are drawn until one fits into the image (torchvision `RandomResizedCrop.get_params`).
@@ -28,7 +28,7 @@ pub(super) fn random<R: Rng + ?Sized>(
 ) -> Sample {
     let size = [sample.geometry.input_width, sample.geometry.input_height];
     let Rectangle { x0, y0, width, height } = draw(size, scale, ratio, rng);
-    resize(crop::cut(sample, x0, y0, width, height), side, side)
+    resize(crop::cut(sample, x0, y0, width, height), side, side, Filter::Bicubic)
 }
 
 /// Area and ratio are drawn, the ratio on a logarithmic scale; if no rectangle fits in ten attempts, it is the largest
@@ -72,25 +72,25 @@ fn draw<R: Rng + ?Sized>(
 }
 
 /// Resizes until the shorter side has `short` pixels, then cuts a square out of the centre.
-pub(super) fn centre(sample: Sample, short: u32, side: u32) -> Sample {
+pub(super) fn centre(sample: Sample, short: u32, side: u32, filter: Filter) -> Sample {
     let short = short.max(side);
     let (width, height) = sample.image.dimensions();
     // torchvision rounds the longer side down.
     let long = |long: u32, old: u32| (u64::from(short) * u64::from(long) / u64::from(old)) as u32;
     let (new_width, new_height) =
         if width <= height { (short, long(height, width)) } else { (long(width, height), short) };
-    let sample = resize(sample, new_width, new_height);
+    let sample = resize(sample, new_width, new_height, filter);
     // As torchvision: half a pixel goes to the even side.
     let start = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as usize;
     crop::cut(sample, start(new_width), start(new_height), side as usize, side as usize)
 }
 
 /// Resizes to a size whatever the ratio.
-pub(super) fn resize(sample: Sample, width: u32, height: u32) -> Sample {
+pub(super) fn resize(sample: Sample, width: u32, height: u32, filter: Filter) -> Sample {
     if sample.image.dimensions() == (width, height) {
         return sample;
     }
-    let image = resize_bicubic(&sample.image, width, height);
+    let image = resize_pillow(&sample.image, width, height, filter);
     resized(sample, image)
 }
 
@@ -133,19 +133,19 @@ mod tests {
 
     fn sample(width: u32, height: u32) -> Sample {
         let image = RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 0]));
-        crate::image_folder::sample(0, "drawn".into(), image)
+        Sample::of_image(0, "drawn".into(), image)
     }
 
     #[test]
     fn the_centre_is_cut_out_of_what_the_shorter_side_was_resized_to() {
         // 60 x 40 becomes 48 x 32: the centre begins at column 8.
-        let cropped = centre(sample(60, 40), 32, 32);
+        let cropped = centre(sample(60, 40), 32, 32, Filter::Bicubic);
         assert_eq!(cropped.image.dimensions(), (32, 32));
-        let whole = resize(sample(60, 40), 48, 32);
+        let whole = resize(sample(60, 40), 48, 32, Filter::Bicubic);
         assert_eq!(cropped.image.get_pixel(0, 0), whole.image.get_pixel(8, 0));
         // In image pixels, 60 / 48 a pixel.
         assert_eq!(cropped.geometry.x.offset, 10.0);
-        assert_eq!(centre(sample(40, 61), 32, 28).image.dimensions(), (28, 28));
+        assert_eq!(centre(sample(40, 61), 32, 28, Filter::Bilinear).image.dimensions(), (28, 28));
     }
 
     #[test]
@@ -154,8 +154,8 @@ mod tests {
         for (width, height) in [(1, 1), (3, 200), (224, 224), (500, 9)] {
             let square = random(sample(width, height), 64, SCALE, RATIO, &mut rng);
             assert_eq!(square.image.dimensions(), (64, 64));
-            assert_eq!(resize(sample(width, height), 64, 64).image.dimensions(), (64, 64));
-            assert_eq!(centre(sample(width, height), 73, 64).image.dimensions(), (64, 64));
+            assert_eq!(resize(sample(width, height), 64, 64, Filter::Bicubic).image.dimensions(), (64, 64));
+            assert_eq!(centre(sample(width, height), 73, 64, Filter::Bicubic).image.dimensions(), (64, 64));
         }
     }
 }

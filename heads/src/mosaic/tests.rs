@@ -1,5 +1,7 @@
 //! Bands against whole maps: resized, averaged and compared all at once.
 
+#![expect(clippy::single_range_in_vec_init, reason = "an axis with one window has one span")]
+
 use burn::tensor::Distribution;
 use burn::tensor::activation::softmax;
 

@@ -108,7 +108,7 @@ fn a_metric_that_is_never_defined_is_said_to_be() {
     let sets = ["--set=train.epochs=1", "--set=evaluate.best_by=box/ap_large"];
     let Outcome { exit, out, err } = project.command("train", &sets);
     assert_eq!(exit, Exit::Done, "{err}");
-    let expected = "box/ap_large was never defined, since no object counts for it; the last model stands for the \
+    let expected = "box/ap_large was never defined, since nothing counts for it; the last model stands for the \
                     best, after epoch 1: [TMP]/run/checkpoints/best.safetensors\n";
     assert!(out.contains(expected), "{out}");
     let json = project.path("eval.json");

@@ -3,6 +3,7 @@
 mod bad_data;
 mod bad_recipes;
 mod checkpoints;
+mod score;
 mod weights;
 
 use std::fs;

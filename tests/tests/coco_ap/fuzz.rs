@@ -1,23 +1,23 @@
-//! Thousands of random evaluations, masks and polygons, against hotcoco 1.3.1.
+//! Twenty thousand random evaluations, masks and polygons, against hotcoco 1.3.1.
 //!
 //! hotcoco follows pycocotools too; where the two differ the cases keep away, or the difference is named. Its deviations:
-//! an annotation with id 0 counts as matched (pycocotools takes the id for "none"; `coco_cases` has those), and AP of
-//! masks may be an ulp off in the last figure, because its means are summed in another order (arrays are compared here).
+//! an annotation with id 0 counts as matched (pycocotools takes the id for "none"; `coco_cases` has those), AP of masks may
+//! be an ulp off in the last figure, because its means are summed in another order (arrays are compared here), and the
+//! fixed order of its confusion matrix and calibration is its own, since pycocotools has neither.
 
 use std::path::Path;
 
-use cvx_data::{Coco, CocoResults, IouType, Params, Rle};
+use cvx_data::{Coco, CocoEvaluator, CocoResults, IouType, Params, Rle, Verdicts};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::score;
+const CASES: u64 = 20_000;
 
-const CASES: u64 = 1500;
-
-struct Case {
-    truth: Value,
-    results: Value,
+pub(crate) struct Case {
+    pub(crate) truth: Value,
+    pub(crate) results: Value,
 }
 
 fn pick<T: Copy>(rng: &mut impl Rng, of: &[T]) -> T {
@@ -37,6 +37,20 @@ fn random_box(rng: &mut impl Rng, width: f64, height: f64) -> [f64; 4] {
     ]
 }
 
+/// The same pixels, with pairs of empty runs put in; they change where pycocotools stops to compare.
+fn with_empty_runs(rng: &mut impl Rng, mut counts: Vec<u32>) -> Vec<u32> {
+    for _ in 0..pick(rng, &[0, 0, 1, 3]) {
+        let at = rng.random_range(0..=counts.len());
+        let split = counts.get(at).copied().map_or(0, |count| rng.random_range(0..=count));
+        match counts.get_mut(at) {
+            Some(count) => *count -= split,
+            None => counts.push(0),
+        }
+        counts.splice(at..at, [split, 0]);
+    }
+    counts
+}
+
 /// Outlines, runs as text, runs as numbers.
 fn segmentation(rng: &mut impl Rng, [x, y, w, h]: [f64; 4], height: u32, width: u32) -> Value {
     let mut outline = vec![x, y, x, y + h, x + w, y + h, x + w, y];
@@ -54,12 +68,12 @@ fn segmentation(rng: &mut impl Rng, [x, y, w, h]: [f64; 4], height: u32, width: 
     let rle = || Rle::from_polygons(&outlines, height, width).unwrap();
     match rng.random_range(0..4) {
         0 => json!({ "size": [height, width], "counts": rle().to_compressed() }),
-        1 => json!({ "size": [height, width], "counts": rle().counts }),
+        1 => json!({ "size": [height, width], "counts": with_empty_runs(rng, rle().counts) }),
         _ => json!(outlines),
     }
 }
 
-fn random_case(rng: &mut impl Rng, iou_type: IouType) -> Case {
+pub(crate) fn random_case(rng: &mut impl Rng, iou_type: IouType) -> Case {
     let (width, height) = (rng.random_range(8..150u32), rng.random_range(8..150u32));
     let (w, h) = (f64::from(width), f64::from(height));
     let image_ids: Vec<u64> = (0..rng.random_range(1..6)).map(|image| image * 7 % 11).collect();
@@ -71,7 +85,7 @@ fn random_case(rng: &mut impl Rng, iou_type: IouType) -> Case {
         let mut result = json!({ "image_id": image, "category_id": category, "score": score });
         match iou_type {
             IouType::Bbox => result["bbox"] = json!(bbox),
-            IouType::Segm => {
+            _ => {
                 let outline = segmentation(rng, bbox, height, width);
                 // pycocotools takes no polygons here.
                 let rle = match outline.get("counts") {
@@ -120,47 +134,98 @@ fn random_case(rng: &mut impl Rng, iou_type: IouType) -> Case {
 
 #[test]
 fn arrays_equal_those_of_hotcoco_in_every_cell() {
-    for seed in 0..CASES {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let iou_type = if seed % 2 == 0 { IouType::Bbox } else { IouType::Segm };
-        let Case { truth, results } = random_case(&mut rng, iou_type);
-        let ours = {
-            let path = Path::new("fuzz.json");
-            let coco = Coco::from_json(path, serde_json::to_vec(&truth).unwrap()).unwrap();
-            let found = CocoResults::from_json(path, serde_json::to_vec(&results).unwrap()).unwrap();
-            score(&coco, found, iou_type, Params::default())
-        };
-        let theirs = hotcoco::COCO::from_dataset(serde_json::from_value(truth).unwrap());
-        let found = theirs.load_res_anns(serde_json::from_value(results).unwrap()).unwrap();
-        let kind = match iou_type {
-            IouType::Bbox => hotcoco::params::IouType::Bbox,
-            IouType::Segm => hotcoco::params::IouType::Segm,
-        };
-        let mut evaluation = hotcoco::COCOeval::new(theirs, found, kind);
-        evaluation.evaluate().unwrap();
-        evaluation.accumulate();
-        let theirs = evaluation.accumulated().unwrap();
-        for (array, ours, theirs) in [
-            ("precision", &ours.precision, &theirs.precision),
-            ("recall", &ours.recall, &theirs.recall),
-            ("scores", &ours.scores, &theirs.scores),
-        ] {
-            assert_eq!(ours.len(), theirs.len(), "seed {seed}: {array}");
-            let differing = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);
-            assert!(
-                differing.is_none(),
-                "seed {seed}, {iou_type:?}: {array}[{}] is {} and not {}",
-                differing.unwrap(),
-                ours[differing.unwrap()],
-                theirs[differing.unwrap()]
-            );
-        }
+    (0..CASES).into_par_iter().for_each(compare);
+}
+
+fn compare(seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let iou_type = if seed.is_multiple_of(2) { IouType::Bbox } else { IouType::Segm };
+    let Case { truth, results } = random_case(&mut rng, iou_type);
+    let defaults = Params::default();
+    let params = Params {
+        max_detections: pick(&mut rng, &[[1, 10, 100], [1, 10, 100], [1, 2, 3], [5, 100, 300]]),
+        iou_thresholds: match rng.random_range(0..5) {
+            0 => vec![0.05, 0.5, 0.75, 1.0],
+            _ => defaults.iou_thresholds,
+        },
+        ..Params::default()
+    };
+    let path = Path::new("fuzz.json");
+    let coco = Coco::from_json(path, serde_json::to_vec(&truth).unwrap()).unwrap();
+    let mut evaluator = CocoEvaluator::new(&coco, iou_type, params.clone());
+    let found = CocoResults::from_json(path, serde_json::to_vec(&results).unwrap()).unwrap();
+    evaluator.add_results(found).unwrap();
+    let ours = evaluator.metrics().unwrap();
+
+    let theirs = hotcoco::COCO::from_dataset(serde_json::from_value(truth).unwrap());
+    let found = theirs.load_res_anns(serde_json::from_value(results).unwrap()).unwrap();
+    let kind = match iou_type {
+        IouType::Bbox => hotcoco::params::IouType::Bbox,
+        _ => hotcoco::params::IouType::Segm,
+    };
+    let mut evaluation = hotcoco::COCOeval::new(theirs, found, kind);
+    evaluation.params.max_dets = params.max_detections.to_vec();
+    evaluation.params.iou_thrs = params.iou_thresholds.clone();
+    evaluation.evaluate().unwrap();
+    evaluation.accumulate();
+    let arrays = evaluation.accumulated().unwrap();
+    for (array, ours, theirs) in [
+        ("precision", &ours.precision, &arrays.precision),
+        ("recall", &ours.recall, &arrays.recall),
+        ("scores", &ours.scores, &arrays.scores),
+    ] {
+        assert_eq!(ours.len(), theirs.len(), "seed {seed}: {array}");
+        let differing = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);
+        assert!(
+            differing.is_none(),
+            "seed {seed}, {iou_type:?}: {array}[{}] is {} and not {}",
+            differing.unwrap(),
+            ours[differing.unwrap()],
+            theirs[differing.unwrap()]
+        );
+    }
+
+    let min_score = pick(&mut rng, &[0.0, 0.25, 0.3]);
+    let confusion = evaluator.confusion_matrix(0.5, min_score).unwrap();
+    let theirs = evaluation.confusion_matrix(0.5, None, Some(min_score));
+    assert_eq!((confusion.category_ids, confusion.counts), (theirs.cat_ids, theirs.matrix), "seed {seed}");
+
+    let verdicts = evaluator.verdicts(0.5).unwrap();
+    let calibration = Verdicts::together(&verdicts).calibration(10);
+    let theirs = evaluation.calibration(10, 0.5).unwrap();
+    let counts: Vec<usize> = calibration.bins.iter().map(|bin| bin.count).collect();
+    assert_eq!(counts, theirs.bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), "seed {seed}");
+    let close = |ours: f64, theirs: f64| (ours - theirs).abs() <= cvx_tests::tolerance::STATISTIC;
+    assert!(close(calibration.ece.unwrap_or(0.0), theirs.ece), "seed {seed}");
+    let mut categories: Vec<u64> = coco.categories.iter().map(|category| category.id).collect();
+    categories.sort_unstable();
+    for (category, verdicts) in categories.iter().zip(&verdicts) {
+        let ours = verdicts.calibration(10).ece;
+        let theirs = theirs.per_category.get(category).copied();
+        let same = ours.zip(theirs).map_or(ours.is_none() && theirs.is_none(), |(a, b)| close(a, b));
+        assert!(same, "seed {seed}, category {category}: {ours:?} {theirs:?}");
+        check_operating_point(verdicts);
+    }
+}
+
+/// Every score is tried.
+fn check_operating_point(verdicts: &Verdicts) {
+    let f1_from = |score: f64| {
+        let kept: Vec<bool> =
+            verdicts.ranked.iter().filter(|(other, _)| *other >= score).map(|(_, is_hit)| *is_hit).collect();
+        let hits = kept.iter().filter(|is_hit| **is_hit).count();
+        2.0 * hits as f64 / (kept.len() + verdicts.num_truths) as f64
+    };
+    let best = verdicts.ranked.iter().map(|(score, _)| f1_from(*score)).fold(0.0, f64::max);
+    match verdicts.operating_point() {
+        Some(point) => assert_eq!((point.f1, f1_from(point.score)), (best, best)),
+        None => assert!(best.is_nan() || best == 0.0),
     }
 }
 
 #[test]
 fn polygons_are_filled_to_the_pixel_as_hotcoco_fills_them() {
-    for seed in 0..4000 {
+    (0..CASES).into_par_iter().for_each(|seed| {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let (width, height) = (rng.random_range(1..90u32), rng.random_range(1..90u32));
         let scale = pick(rng, &[1.0, 1.0, 3.0, 40.0]);
@@ -180,5 +245,5 @@ fn polygons_are_filled_to_the_pixel_as_hotcoco_fills_them() {
         assert_eq!(ours.to_compressed(), hotcoco::mask::rle_to_string(&theirs), "seed {seed}");
         assert_eq!(ours.to_box(), hotcoco::mask::to_bbox(&theirs), "seed {seed}");
         assert_eq!(ours.area(), hotcoco::mask::area(&theirs), "seed {seed}");
-    }
+    });
 }

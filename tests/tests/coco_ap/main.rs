@@ -1,7 +1,10 @@
 //! COCO average precision against pycocotools' figures, mmdet's, hotcoco's, and hand-made cases.
 
 mod cases;
+mod extras;
 mod fuzz;
+mod hostile;
+mod streaming;
 
 use std::path::{Path, PathBuf};
 

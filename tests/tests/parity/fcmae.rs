@@ -143,7 +143,7 @@ fn losses_maps_predictions_and_gradients_are_the_official_codes() {
 fn patch_values(images: Tensor<4>) -> Vec<f32> {
     let [_, _, height, width] = images.dims();
     let grid = [height / 32, width / 32];
-    values(Mask::none(1, grid).visible_of(images.slice([0..1]).permute([0, 2, 3, 1])))
+    values(Mask::none(1, grid).visible_of(images.slice(s![0..1]).permute([0, 2, 3, 1])))
 }
 
 /// `[1, values, rows, columns]` as patch after patch.

@@ -282,7 +282,7 @@ fn architectures_and_preprocessing_are_those_the_files_tell() {
                     assert_eq!(Some(architecture.upernet.num_classes as u64), classes);
                     assert!(architecture.upernet.auxiliary.is_some());
                 }
-                Architecture::Backbone(_) => assert!(model.classes.is_empty()),
+                Architecture::Backbone(_) | Architecture::Autoencoder(_) => assert!(model.classes.is_empty()),
             }
         }
     }

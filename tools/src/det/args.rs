@@ -108,6 +108,10 @@ pub enum ScoreType {
     Bbox,
     /// Masks.
     Segm,
+    /// Masks and their edges: Boundary IoU.
+    Boundary,
+    /// Maps of segments: panoptic quality. GT and PREDICTIONS are panoptic JSON beside folders of PNG.
+    Panoptic,
 }
 
 /// Arguments of `score`.
@@ -122,9 +126,39 @@ pub struct ScoreArgs {
     /// What overlaps are measured on
     #[arg(long = "type", value_enum, default_value = "bbox")]
     pub score_type: ScoreType,
+    /// Print a table by class too, the best first
+    #[arg(long)]
+    pub per_class: bool,
+    /// Print LVIS's figures too: federated, 300 detections an image, by frequency
+    #[arg(long)]
+    pub lvis: bool,
+    /// Print what each kind of error costs (TIDE)
+    #[arg(long)]
+    pub tide: bool,
+    /// Print which classes are taken for which, detections from this score on
+    #[arg(long, value_name = "SCORE")]
+    pub confusion: Option<f64>,
+    /// Print the score of each class from which F1 is best
+    #[arg(long)]
+    pub thresholds: bool,
+    /// Print how far scores are from the share of hits, by class
+    #[arg(long)]
+    pub calibration: bool,
+    /// Compare with other predictions: differences and their intervals under resampled images
+    #[arg(long, value_name = "OTHER.json")]
+    pub compare: Option<PathBuf>,
+    /// How often images are resampled, for --compare
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub resamples: u32,
     /// Also write the numbers to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also write a report with all of this, curves and the worst images to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Where the images lie, for --html
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
 }
 
 /// Arguments of `info`.

@@ -44,6 +44,7 @@ pub struct Recipe {
 /// Where images and truth come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a recipe has one")]
 pub enum Data {
     /// Folders of images beside folders of label images of the same names, as ADE20K, CamVid, Cityscapes, PASCAL VOC and
     /// COCO-Stuff have.

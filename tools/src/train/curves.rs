@@ -18,14 +18,14 @@ use crate::train::step_log::StepRecord;
 const WIDTH: u32 = 1200;
 const PANEL_HEIGHT: u32 = 360;
 /// Drawn this much larger and shrunk, for smooth lines.
-const OVERSAMPLING: u32 = 2;
+pub(crate) const OVERSAMPLING: u32 = 2;
 /// Points a line has at most; longer logs are averaged.
 const MAX_POINTS: usize = 500;
 /// The name under which plotters knows the font.
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 
 /// Lines in order, distinguishable also without colour vision (Okabe and Ito 2008).
-const PALETTE: [RGBColor; 8] = [
+pub(crate) const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -35,8 +35,8 @@ const PALETTE: [RGBColor; 8] = [
     RGBColor(120, 120, 120),
     RGBColor(0, 0, 0),
 ];
-const GRID: RGBColor = RGBColor(232, 232, 232);
-const INK: RGBColor = RGBColor(60, 60, 60);
+pub(crate) const GRID: RGBColor = RGBColor(232, 232, 232);
+pub(crate) const INK: RGBColor = RGBColor(60, 60, 60);
 
 /// One line of a panel.
 struct Line {
@@ -170,8 +170,8 @@ fn metrics(evaluations: &[Evaluation]) -> Vec<Line> {
     let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for evaluation in evaluations {
         for (name, value) in &evaluation.metrics {
-            let is_headline =
-                ["ap", "ap50", "miou", "macc", "accuracy"].contains(&name.rsplit('/').next().unwrap_or(name));
+            let is_headline = ["ap", "ap50", "miou", "macc", "accuracy", "explained", "top1", "top5"]
+                .contains(&name.rsplit('/').next().unwrap_or(name));
             if let (true, Some(value)) = (is_headline, value) {
                 lines.entry(name).or_default().push((evaluation.step as f64, *value));
             }
@@ -217,7 +217,7 @@ fn label(value: f64, high: f64) -> String {
 }
 
 /// Once a process: plotters keeps fonts in a global table.
-fn register_font() -> Result<()> {
+pub(crate) fn register_font() -> Result<()> {
     static REGISTERED: Once = Once::new();
     let mut outcome = Ok(());
     REGISTERED.call_once(|| {

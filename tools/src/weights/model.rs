@@ -18,7 +18,7 @@ use super::source;
 use crate::recipe::checks;
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::params::{self, ParamInfo};
-use crate::{classify, det, recipe, seg};
+use crate::{classify, det, pretrain, recipe, seg};
 
 /// More classes than any data set has.
 const MOST_CLASSES: usize = 1 << 20;
@@ -34,6 +34,8 @@ pub enum Architecture {
     Detector(Box<det::Architecture>),
     /// UPerNet.
     Segmentor(seg::model::Architecture),
+    /// A masked autoencoder.
+    Autoencoder(pretrain::model::Architecture),
 }
 
 /// What builds a backbone that nothing stands on.
@@ -76,6 +78,8 @@ impl Architecture {
             Self::Classifier(serde_json::from_value(value)?)
         } else if json.get("upernet").is_some() {
             Self::Segmentor(serde_json::from_value(value)?)
+        } else if json.get("autoencoder").is_some() {
+            Self::Autoencoder(serde_json::from_value(value)?)
         } else {
             Self::Detector(serde_json::from_value(value)?)
         };
@@ -96,6 +100,7 @@ impl Architecture {
             ),
             Self::Detector(architecture) => checks::head::check(&architecture.head),
             Self::Segmentor(architecture) => architecture.upernet.check(),
+            Self::Autoencoder(architecture) => architecture.autoencoder.check(),
         }
     }
 
@@ -103,7 +108,7 @@ impl Architecture {
     fn check_preprocessing(&self, json: &Value) -> Result<()> {
         let json = json.clone();
         match self {
-            Self::Backbone(_) | Self::Classifier(_) => {
+            Self::Backbone(_) | Self::Classifier(_) | Self::Autoencoder(_) => {
                 serde_json::from_value::<classify::Preprocessing>(json)?.check()
             }
             Self::Detector(_) => serde_json::from_value::<det::Preprocessing>(json)?.check(),
@@ -121,6 +126,7 @@ impl Architecture {
             Self::Classifier(architecture) => serde_json::to_value(architecture)?,
             Self::Detector(architecture) => serde_json::to_value(architecture)?,
             Self::Segmentor(architecture) => serde_json::to_value(architecture)?,
+            Self::Autoencoder(architecture) => serde_json::to_value(architecture)?,
         })
     }
 
@@ -131,6 +137,7 @@ impl Architecture {
             Self::Classifier(classify::Architecture { model, .. }) => model,
             Self::Detector(architecture) => &architecture.model,
             Self::Segmentor(architecture) => &architecture.model,
+            Self::Autoencoder(architecture) => &architecture.model,
         }
     }
 
@@ -145,6 +152,7 @@ impl Architecture {
             Self::Classifier(architecture) => params::list(&architecture.init(&device)),
             Self::Detector(architecture) => params::list(&architecture.init(&device)),
             Self::Segmentor(architecture) => params::list(&architecture.init(&device)),
+            Self::Autoencoder(architecture) => params::list(&architecture.init(&device)),
         }
     }
 }
@@ -212,7 +220,7 @@ impl Model {
             remarks.push("left out: what stands on the backbone".to_owned());
             let maps = match &architecture {
                 Architecture::Backbone(BackboneAlone { maps, .. }) => *maps,
-                Architecture::Classifier(_) => Maps::Raw,
+                Architecture::Classifier(_) | Architecture::Autoencoder(_) => Maps::Raw,
                 Architecture::Detector(_) | Architecture::Segmentor(_) => Maps::Normalised,
             };
             architecture =

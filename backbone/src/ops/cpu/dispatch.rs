@@ -53,9 +53,9 @@ pub(crate) fn run<Op: WithSimd>(operation: Op) -> Op::Output {
     #[cfg(target_arch = "x86_64")]
     match (Instructions::widest(), V4::try_new(), V3::try_new()) {
         // SAFETY: a `V4` exists only where the processor has these instructions.
-        (Instructions::Avx512, Some(simd), _) => return unsafe { run_v4(simd, operation) },
+        (Instructions::Avx512, Some(simd), _) => unsafe { run_v4(simd, operation) },
         // SAFETY: as above, for `V3`.
-        (Instructions::Avx2, _, Some(simd)) => return unsafe { run_v3(simd, operation) },
+        (Instructions::Avx2, _, Some(simd)) => unsafe { run_v3(simd, operation) },
         _ => operation.with_simd(Scalar::new()),
     }
     #[cfg(not(target_arch = "x86_64"))]

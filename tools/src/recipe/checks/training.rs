@@ -12,11 +12,7 @@ const MOST_WORKERS: usize = 256;
 pub(crate) fn check_train(train: &Train) -> Result<()> {
     positive("train.epochs", train.epochs)?;
     length("train.batch_size", train.batch_size)?;
-    ensure!(
-        train.workers <= MOST_WORKERS,
-        "train.workers = {}: must be at most {MOST_WORKERS}",
-        train.workers
-    );
+    check_workers("train.workers", train.workers)?;
     positive("train.accumulation_steps", train.accumulation_steps)?;
     positive("train.checkpoint_every_steps", train.checkpoint_every_steps)?;
     ensure!(
@@ -33,6 +29,24 @@ pub(crate) fn check_train(train: &Train) -> Result<()> {
         .iter()
         .enumerate()
         .try_for_each(|(index, step)| check_transform(&format!("train.transforms.{index}"), step))
+}
+
+/// A number of threads.
+pub(crate) fn check_workers(key: &str, workers: usize) -> Result<()> {
+    ensure!(workers <= MOST_WORKERS, "{key} = {workers}: must be at most {MOST_WORKERS}");
+    Ok(())
+}
+
+/// Shares of the area and ratios of the sides of a random crop.
+pub(crate) fn check_crop(key: &str, scale: [f64; 2], ratio: [f64; 2]) -> Result<()> {
+    for (name, [low, high], most) in [("crop_scale", scale, 1.0), ("crop_ratio", ratio, f64::MAX)] {
+        ensure!(
+            low > 0.0 && low <= high && high <= most,
+            "{key}.{name} = [{low}, {high}]: must be two numbers above 0{}, rising",
+            if most == 1.0 { " and at most 1" } else { "" }
+        );
+    }
+    Ok(())
 }
 
 /// A crop that looks at labels has nothing to look at where objects are the truth.

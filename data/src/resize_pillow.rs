@@ -1,4 +1,4 @@
-//! Pillow's bicubic resize of 8-bit RGB, which widens its filter where it shrinks an image.
+//! Pillow's resize of 8-bit RGB, which widens its filter where it shrinks an image.
 //!
 //! What torchvision and timm resize images with. The arithmetic is fast_image_resize's, which is Pillow's; see the test
 //! for how near it comes.
@@ -7,11 +7,20 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-/// Resizes as `PIL.Image.resize((width, height), Image.BICUBIC)` does.
+/// What an image is resized with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// From two pixels in each direction, or as many as one becomes of.
+    Bilinear,
+    /// From four pixels in each direction, or twice as many as one becomes of.
+    Bicubic,
+}
+
+/// Resizes as `PIL.Image.resize((width, height), Image.BICUBIC)`, or `BILINEAR`, does.
 ///
 /// # Panics
 /// When a side of the image or of the result is zero.
-pub fn resize_bicubic(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+pub fn resize_pillow(image: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
     let (old_width, old_height) = image.dimensions();
     assert!(
         old_width > 0 && old_height > 0 && width > 0 && height > 0,
@@ -21,20 +30,24 @@ pub fn resize_bicubic(image: &RgbImage, width: u32, height: u32) -> RgbImage {
         return image.clone();
     }
     // Across first, as Pillow does: what is cut off in between depends on the order.
-    let wide = pass(image.as_raw(), [old_width, old_height], [width, old_height]);
-    let pixels = pass(&wide, [width, old_height], [width, height]);
+    let wide = pass(image.as_raw(), [old_width, old_height], [width, old_height], filter);
+    let pixels = pass(&wide, [width, old_height], [width, height], filter);
     RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel")
 }
 
 /// Resizes along one axis.
-fn pass(pixels: &[u8], old: [u32; 2], new: [u32; 2]) -> Vec<u8> {
+fn pass(pixels: &[u8], old: [u32; 2], new: [u32; 2], filter: Filter) -> Vec<u8> {
     if old == new {
         return pixels.to_vec();
     }
     let source = ImageRef::new(old[0], old[1], pixels, PixelType::U8x3).expect("three bytes a pixel");
     let mut target = Image::new(new[0], new[1], PixelType::U8x3);
-    // The cubic through its points with slopes of half the neighbours' distance: Pillow's, whose `a` is -0.5.
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        // The cubic through its points with slopes of half the neighbours' distance: Pillow's, whose `a` is -0.5.
+        Filter::Bicubic => FilterType::CatmullRom,
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     Resizer::new().resize(&source, &mut target, &options).expect("both images are of the same kind");
     target.into_vec()
 }
@@ -48,7 +61,7 @@ mod tests {
     fn one_colour_stays_one_colour() {
         let image = RgbImage::from_pixel(13, 7, Rgb([3, 130, 255]));
         for (width, height) in [(5, 3), (40, 29), (13, 7), (1, 1)] {
-            let resized = resize_bicubic(&image, width, height);
+            let resized = resize_pillow(&image, width, height, Filter::Bicubic);
             assert_eq!(resized.dimensions(), (width, height));
             assert!(resized.pixels().all(|pixel| pixel == &Rgb([3, 130, 255])));
         }
@@ -58,7 +71,7 @@ mod tests {
     fn values_beyond_what_a_byte_holds_are_cut_off() {
         // Beside an edge the cubic overshoots. Values by Pillow 13.0.0.
         let image = RgbImage::from_fn(4, 1, |x, _| Rgb([if x < 2 { 0 } else { 255 }; 3]));
-        let wide = resize_bicubic(&image, 16, 1);
+        let wide = resize_pillow(&image, 16, 1, Filter::Bicubic);
         let reds: Vec<u8> = wide.pixels().map(|pixel| pixel[0]).collect();
         assert_eq!(reds, [0, 0, 0, 0, 0, 0, 21, 88, 167, 234, 255, 255, 255, 255, 255, 255]);
     }
@@ -78,7 +91,7 @@ mod tests {
     /// these have 16: a value may differ by one.
     #[track_caller]
     fn case(old: (u32, u32), new: (u32, u32), expected: &[u8]) {
-        let resized = resize_bicubic(&noise(old.0, old.1), new.0, new.1);
+        let resized = resize_pillow(&noise(old.0, old.1), new.0, new.1, Filter::Bicubic);
         assert_eq!(resized.as_raw().len(), expected.len());
         for (index, (&ours, &pillow)) in resized.as_raw().iter().zip(expected).enumerate() {
             assert!(
@@ -114,7 +127,7 @@ mod tests {
     /// The sum of Pillow's values, each times its position in 251 plus one.
     #[track_caller]
     fn checksum_case(old: (u32, u32), new: (u32, u32), expected: i64) {
-        let resized = resize_bicubic(&noise(old.0, old.1), new.0, new.1);
+        let resized = resize_pillow(&noise(old.0, old.1), new.0, new.1, Filter::Bicubic);
         let weights = (0..251_i64).cycle().map(|position| position + 1);
         let (mut sum, mut most) = (0, 0);
         for (&value, weight) in resized.as_raw().iter().zip(weights) {

@@ -1,0 +1,144 @@
+//! `cvx-cls` from a folder of classes to a table of predictions, and what it says to bad input.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use cvx_tests::project_root;
+use cvx_tools::cls;
+use cvx_tools::exit::{Exit, Streams};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with two classes that a few steps tell apart, and a recipe.
+struct Project {
+    folder: TempDir,
+}
+
+/// Burn draws from one generator a process, so commands whose numbers are compared take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// What a command left.
+struct Outcome {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Project {
+    fn new() -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap() };
+        for (half, count) in [("train", 16), ("val", 6)] {
+            for (class, colour) in [("amber, dark", [220, 150, 20]), ("blue", [20, 60, 220])] {
+                let folder = project.path(half).join(class);
+                fs::create_dir_all(&folder).unwrap();
+                for index in 0..count {
+                    let image = RgbImage::from_fn(70 + index, 80, |x, y| {
+                        let shade = ((x * 7 + y * 3 + index * 11) % 40) as u8;
+                        Rgb(colour.map(|value: u8| value.saturating_add(shade)))
+                    });
+                    image.save(folder.join(format!("{index}.png"))).unwrap();
+                }
+            }
+        }
+        project
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, arguments: Vec<String>) -> Outcome {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let arguments = std::iter::once("cvx-cls".to_owned()).chain(arguments);
+        let exit = cls::run(arguments, Streams { out: &mut out, err: &mut err });
+        let clean = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&self.folder.path().display().to_string(), "[TMP]")
+        };
+        Outcome { exit, out: clean(out), err: clean(err) }
+    }
+
+    /// `command` on the smoke recipe and this folder, with `more` arguments.
+    fn command(&self, command: &str, more: &[&str]) -> Outcome {
+        let recipe = project_root().join("configs/smoke/classify.toml");
+        let mut arguments = vec![command.to_owned(), recipe.display().to_string()];
+        for (key, folder) in [("run.folder", "run"), ("data.train", "train"), ("data.val", "val")] {
+            arguments.push(format!("--set={key}={}", self.path(folder).display()));
+        }
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        self.run(arguments)
+    }
+}
+
+#[track_caller]
+fn refused(outcome: Outcome, expected: &str) {
+    assert_eq!(outcome.exit, Exit::BadInput, "{}", outcome.out);
+    assert!(outcome.err.contains(expected), "expected `{expected}` in:\n{}", outcome.err);
+}
+
+#[test]
+fn two_colours_are_learnt_judged_and_told_in_a_table() {
+    let project = Project::new();
+    let outcome = project.command("train", &["--set=expect={ top1 = { at-least = 0.99 } }"]);
+    assert_eq!(outcome.exit, Exit::Done, "{}{}", outcome.out, outcome.err);
+
+    let json = project.path("eval.json").display().to_string();
+    let outcome = project.command("eval", &["--json", &json, "--set=evaluate.batch_size=5"]);
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let numbers: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(numbers["top1"], 1.0);
+    assert_eq!(numbers["classes"]["blue"]["images"], 6);
+
+    let weights = project.path("run/checkpoints/best.safetensors").display().to_string();
+    let (images, table) = (project.path("val/blue").display().to_string(), project.path("out/table.csv"));
+    let arguments = ["predict", "--weights", &weights, &images, "--out", &table.display().to_string()];
+    let outcome = project.run(arguments.map(str::to_owned).to_vec());
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let table = fs::read_to_string(table).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (13, "file,rank,class,probability"));
+    for pair in lines[1..].chunks(2) {
+        assert!(pair[0].contains(",1,blue,") && pair[1].contains(",2,\"amber, dark\","), "{pair:?}");
+    }
+}
+
+#[test]
+fn a_run_with_workers_goes_as_one_without() {
+    let runs = ["--set=train.workers=0", "--set=train.workers=3"].map(|workers| {
+        let project = Project::new();
+        let outcome = project.command("train", &[workers, "--set=train.epochs=2"]);
+        assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+        let log = cvx_tools::train::step_log::read(&project.path("run/log.jsonl")).unwrap();
+        log.into_iter().map(|record| (record.step, record.loss)).collect::<Vec<_>>()
+    });
+    assert_eq!(runs[0].len(), 8);
+    assert_eq!(runs[0], runs[1]);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let project = Project::new();
+    refused(
+        project.command("train", &["--set=head.num_classes=3"]),
+        "[TMP]/val: holds folders of 2 classes (amber, dark, blue), but head.num_classes = 3",
+    );
+    refused(project.command("train", &["--set=input.size=70"]), "input.size = 70: must be a multiple of 32");
+    refused(
+        project.command("train", &["--set=train.mix.mixup=-1"]),
+        "train.mix.mixup = -1: must not be negative",
+    );
+    refused(project.command("train", &["--set=evaluate.x=1"]), "unknown field `x`");
+    refused(project.command("eval", &[]), "without --weights the best checkpoint");
+    fs::remove_dir_all(project.path("train/blue")).unwrap();
+    refused(project.command("train", &[]), "[TMP]/train: holds the classes amber, dark, but ");
+    fs::write(project.path("val/blue/0.png"), "no picture").unwrap();
+    fs::create_dir_all(project.path("train/blue")).unwrap();
+    fs::copy(project.path("val/blue/1.png"), project.path("train/blue/1.png")).unwrap();
+    refused(
+        project.command("train", &["--set=train.epochs=1"]),
+        "[TMP]/val/blue/0.png: neither a JPEG nor a PNG",
+    );
+}

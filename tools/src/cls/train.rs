@@ -1,0 +1,151 @@
+//! `cvx-cls train`: from a recipe to a run folder with a trained classifier in it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::module::Module as _;
+use burn::prelude::*;
+use cvx_backbone::Classifier;
+use cvx_data::{Dataset as _, ImageFolder};
+
+use super::data;
+use super::judge::{Judge, TOP1};
+use super::mix::{Mixed, cross_entropy, mix};
+use super::model;
+use super::recipe::Recipe;
+use crate::classify::images;
+use crate::counting::Counting;
+use crate::det::TrainArgs;
+use crate::exit::{Exit, Streams};
+use crate::recipe::{self, Kind as _, Optimizer};
+use crate::train::adamw::AdamW;
+use crate::train::course::{Evaluated, Task};
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+use crate::train::progress::Progress;
+use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+use crate::verdict;
+use crate::wording::{abridged, counted};
+
+/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 5] = [
+    "train.workers",
+    "train.checkpoint_every_steps",
+    "evaluate.batch_size",
+    "data.most_unreadable",
+    "expect",
+];
+
+/// Trains, judges on the way, keeps the best, and compares it with the recipe's expectation.
+///
+/// # Errors
+/// If the recipe, its images or its run folder cannot be used.
+pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    // What is asked for.
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let device = args.device.open()?;
+
+    // Whether the run may begin is known before the images are looked for.
+    let resolved = recipe.to_toml()?;
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    RunFolder::expect(&recipe.run.folder, &told)?;
+
+    // Images.
+    let (val_set, _) = data::open_val(&recipe)?;
+    let train_set = data::open_train(&recipe, &val_set)?;
+    let loader = data::train_loader(&recipe, &train_set);
+
+    // Model and optimizer.
+    let autodiff = device.clone().autodiff();
+    let (classifier, remarks) = model::initial(&recipe, &autodiff)?;
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let params = params::trained(&classifier);
+    let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())?;
+
+    // The run.
+    let run = RunFolder::open(&recipe.run.folder, &told)?;
+    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
+    let total_steps = steps_per_epoch * recipe.train.epochs;
+    let out = &mut *streams.out;
+    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
+    writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
+    writeln!(out, "classes     {}: {}", val_set.class_names().len(), abridged(val_set.class_names()))?;
+    writeln!(out, "parameters  {:.2} million", classifier.num_params() as f64 / 1e6)?;
+    writeln!(out, "device      {}", args.device.resolve())?;
+    writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
+    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
+    remarks.iter().try_for_each(|remark| writeln!(out, "weights     {remark}"))?;
+    let mut trainer = Trainer::new(
+        classifier,
+        TrainerParts {
+            optimizer: AdamW::new(adamw.config(), groups),
+            schedule: recipe.schedule.config(recipe.train.scaled(adamw.lr), steps_per_epoch, total_steps),
+            run,
+            description: model::describe(&recipe, train_set.class_names())?,
+            config: TrainerConfig {
+                seed: recipe.seed,
+                epochs: recipe.train.epochs,
+                accumulation: recipe.train.accumulation_steps,
+                clip_norm: recipe.train.max_grad_norm,
+                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
+                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
+                best_metric: TOP1.to_owned(),
+            },
+            progress: Progress::on_stderr(total_steps),
+        },
+    )?;
+    let task = Task {
+        collate: &|samples| {
+            let classes: Vec<usize> = samples.iter().map(|sample| train_set.class(sample.index)).collect();
+            (images(samples, recipe.input.mean, recipe.input.std, &autodiff), classes)
+        },
+        losses: &|classifier: &Classifier, (images, classes): (Tensor<4>, Vec<usize>), seed| {
+            let (num_classes, smoothing) = (recipe.head.num_classes, recipe.train.label_smoothing);
+            let mixed = mix(images, &classes, num_classes, smoothing, recipe.train.mix, seed);
+            let Mixed { images, truth } = mixed;
+            vec![("ce", cross_entropy(classifier.forward(images), truth))]
+        },
+        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+    };
+    let outcome = task.run(&mut trainer, &loader, streams.out);
+    for message in train_set.unreadable().messages() {
+        writeln!(streams.err, "left out, since it cannot be read: {message}")?;
+    }
+    outcome?;
+
+    // What came out of it.
+    let metrics_file = trainer.run().metrics();
+    let best_checkpoint = trainer.run().best_checkpoint();
+    trainer.finish()?;
+    verdict::of_run(TOP1, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+}
+
+/// Judges the model as it is, on the device without autodiff.
+fn evaluate(
+    recipe: &Recipe,
+    trainer: &mut Trainer<Classifier>,
+    val_set: &Arc<ImageFolder>,
+    device: &Device,
+) -> Result<Evaluated> {
+    let classifier = trainer.model().valid();
+    let judge = Judge { classifier: &classifier, preprocessing: &recipe.input, device };
+    let mut counting = Counting::quiet("evaluated", val_set.len());
+    let began = Instant::now();
+    let judgement = judge.run(val_set, recipe.evaluate.batch_size, recipe.train.workers, &mut |images| {
+        counting.advance(images);
+        if let Some(line) = counting.due_line() {
+            trainer.progress().say(&line);
+        }
+    })?;
+    let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
+    let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
+    trainer.progress().say(&line);
+    let metrics = judgement.metrics();
+    let value = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    let tables = format!("epoch {epoch}: top1 {:.4}, top5 {:.4}\n", value(TOP1), value("top5"));
+    Ok(Evaluated { metrics, tables })
+}

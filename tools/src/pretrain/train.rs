@@ -1,0 +1,193 @@
+//! `cvx-pretrain train`: from a recipe to a run folder with a pretrained encoder in it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::module::Module as _;
+use burn::prelude::*;
+use cvx_backbone::Fcmae;
+use cvx_data::Dataset as _;
+
+use super::data::{self, Images};
+use super::initial::initial;
+use super::judge::{EXPLAINED, Judge};
+use super::model::{self, Architecture};
+use super::recipe::Recipe;
+use crate::classify::images;
+use crate::counting::Counting;
+use crate::det::TrainArgs;
+use crate::exit::{Exit, Streams};
+use crate::recipe::{self, Kind as _, Optimizer};
+use crate::train::adamw::AdamW;
+use crate::train::course::{Evaluated, Task};
+use crate::train::groups::ParamGroups;
+use crate::train::params;
+use crate::train::progress::Progress;
+use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
+use crate::verdict;
+use crate::wording::counted;
+
+/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 5] = [
+    "train.workers",
+    "train.checkpoint_every_steps",
+    "evaluate.batch_size",
+    "data.most_unreadable",
+    "expect",
+];
+
+/// Unreadable images that are told by name.
+const TOLD: usize = 10;
+
+/// Pretrains, judges on the way, keeps the best, and compares it with the recipe's expectation.
+///
+/// # Errors
+/// If the recipe, its images or its run folder cannot be used.
+pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    // What is asked for.
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let device = args.device.open()?;
+
+    // Whether the run may begin is known before the images are looked for, which may take minutes.
+    let resolved = recipe.to_toml()?;
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    RunFolder::expect(&recipe.run.folder, &told)?;
+
+    // Images.
+    let [train_set, val_set] = data::open(&recipe.data)?;
+    let loader = data::train_loader(&recipe, &train_set);
+
+    // Model and optimizer.
+    let autodiff = device.clone().autodiff();
+    let (fcmae, remarks) = initial(&recipe, &autodiff)?;
+    let Optimizer::Adamw(adamw) = &recipe.optimizer;
+    let groups = ParamGroups::new(&params::trained(&fcmae), adamw.layer_decay(), adamw.weight_decay())?;
+
+    // The run.
+    let run = RunFolder::open(&recipe.run.folder, &told)?;
+    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
+    let total_steps = steps_per_epoch * recipe.train.epochs;
+    let lr = recipe.train.scaled(adamw.lr);
+    summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], streams)?;
+    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
+    let mut trainer = Trainer::new(
+        fcmae,
+        TrainerParts {
+            optimizer: AdamW::new(adamw.config(), groups),
+            schedule: recipe.schedule.config(lr, steps_per_epoch, total_steps),
+            run,
+            description: model::describe(&recipe)?,
+            config: TrainerConfig {
+                seed: recipe.seed,
+                epochs: recipe.train.epochs,
+                accumulation: recipe.train.accumulation_steps,
+                clip_norm: recipe.train.max_grad_norm,
+                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
+                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
+                best_metric: EXPLAINED.to_owned(),
+            },
+            progress: Progress::on_stderr(total_steps),
+        },
+    )?;
+    let architecture = Architecture::of(&recipe);
+    let task = Task {
+        collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
+        losses: &|fcmae: &Fcmae, images: Tensor<4>, seed| {
+            let [batch, _, _, _] = images.dims();
+            let seeds: Vec<u64> = (0..batch as u64).map(|image| seed.wrapping_add(image)).collect();
+            let mask = Arc::new(architecture.mask(recipe.input.side, &seeds));
+            vec![("pixels", fcmae.loss(images, &mask))]
+        },
+        evaluate: &|trainer| evaluate(&recipe, &architecture, trainer, &val_set, &device),
+    };
+    let outcome = task.run(&mut trainer, &loader, streams.out);
+    tell_unreadable([&train_set, &val_set], streams)?;
+    outcome?;
+
+    // What came out of it.
+    let metrics_file = trainer.run().metrics();
+    let best_checkpoint = trainer.run().best_checkpoint();
+    trainer.finish()?;
+    verdict::of_run(EXPLAINED, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+}
+
+/// Judges the model as it is, on the device without autodiff.
+fn evaluate(
+    recipe: &Recipe,
+    architecture: &Architecture,
+    trainer: &mut Trainer<Fcmae>,
+    val_set: &Arc<Images>,
+    device: &Device,
+) -> Result<Evaluated> {
+    let fcmae = trainer.model().valid();
+    let preprocessing = model::preprocessing(recipe);
+    let judge = Judge { fcmae: &fcmae, architecture, preprocessing: &preprocessing, device };
+    let mut counting = Counting::quiet("judged", val_set.len());
+    let began = Instant::now();
+    let metrics = judge.run(val_set, recipe.evaluate.batch_size, recipe.train.workers, &mut |images| {
+        counting.advance(images);
+        if let Some(line) = counting.due_line() {
+            trainer.progress().say(&line);
+        }
+    })?;
+    let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
+    let line = format!("judged {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
+    trainer.progress().say(&line);
+    let value = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    let tables = format!("epoch {epoch}: loss {:.4}, explained {:.4}\n", value("loss"), value(EXPLAINED));
+    Ok(Evaluated { metrics, tables })
+}
+
+/// Says which images were left out.
+fn tell_unreadable(sets: [&Images; 2], streams: &mut Streams<'_>) -> Result<()> {
+    let messages: Vec<String> = sets.iter().flat_map(|set| set.unreadable().messages()).collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let count = counted(messages.len(), "image", "images");
+    writeln!(streams.err, "left out {count} that cannot be read:")?;
+    messages.iter().take(TOLD).try_for_each(|message| writeln!(streams.err, "  {message}"))?;
+    if messages.len() > TOLD {
+        writeln!(streams.err, "  and {} more", messages.len() - TOLD)?;
+    }
+    Ok(())
+}
+
+/// Says what is about to happen.
+fn summarise(
+    recipe: &Recipe,
+    [train_set, val_set]: [&Images; 2],
+    fcmae: &Fcmae,
+    args: &TrainArgs,
+    [total_steps, steps_per_epoch]: [usize; 2],
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let out = &mut *streams.out;
+    let num_images = |set: &Images| counted(set.len(), "image", "images");
+    let patches = (recipe.input.side as usize / cvx_backbone::PATCH).pow(2);
+    let mask = Architecture::of(recipe).mask(recipe.input.side, &[0]);
+    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(out, "train       {}", num_images(train_set))?;
+    writeln!(out, "validation  {}", num_images(val_set))?;
+    writeln!(out, "hidden      {} of {patches} patches", mask.hidden())?;
+    writeln!(
+        out,
+        "parameters  {:.2} million, {:.2} of them the encoder's",
+        fcmae.num_params() as f64 / 1e6,
+        fcmae.backbone.num_params() as f64 / 1e6
+    )?;
+    writeln!(out, "device      {}", args.device.resolve())?;
+    writeln!(out, "steps       {total_steps} in {} epochs, {steps_per_epoch} each", recipe.train.epochs)?;
+    if train_set.len() < recipe.train.batch_size {
+        writeln!(
+            out,
+            "note        there are fewer images than a batch of {} holds: a step is smaller",
+            recipe.train.batch_size
+        )?;
+    }
+    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
+    Ok(())
+}
