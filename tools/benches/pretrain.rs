@@ -52,14 +52,6 @@ fn main() {
         "{variant} {name}, {BATCH} images: median {:.4} s, minimum {:.4} s, peak {} MB",
         seconds[seconds.len() / 2],
         seconds[0],
-        peak_mb().map_or("?".to_owned(), |peak| peak.to_string())
+        memory::peak_resident().map_or("?".to_owned(), |peak| (peak / 1_000_000).to_string())
     );
-}
-
-/// The most memory this process has held.
-fn peak_mb() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kilobytes / 1024)
 }

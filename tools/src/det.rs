@@ -25,9 +25,7 @@ mod results_file;
 mod score;
 mod train;
 
-pub use self::args::{
-    CheckArgs, Cli, Command, EvalArgs, InfoArgs, PredictArgs, RecipeArgs, ScoreArgs, ScoreType, TrainArgs,
-};
+pub use self::args::{Cli, Command, InfoArgs, PredictArgs, ScoreArgs, ScoreType};
 pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;

@@ -2,6 +2,7 @@
 //!
 //! This crate alone opens recipes, prints, and picks a device.
 
+pub mod args;
 pub mod bench;
 pub mod classify;
 pub mod cls;

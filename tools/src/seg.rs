@@ -26,7 +26,7 @@ pub mod recipe;
 mod score;
 mod train;
 
-pub use self::args::{Cli, Command, EvalArgs, InfoArgs};
+pub use self::args::{Cli, Command, InfoArgs};
 pub use self::args_predict::{PredictArgs, ScoreArgs};
 pub use self::check::check;
 pub use self::eval::eval;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use cvx_backbone::Variant;
 
+use crate::args::{EvalArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
-use crate::det::{RecipeArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
 
 /// ConvNeXt as a classifier.
@@ -31,24 +31,6 @@ pub enum Command {
     Predict(PredictArgs),
     /// Print parameters, FLOPs and feature maps of a published size, or measure how fast it is on this machine
     Info(InfoArgs),
-}
-
-/// Arguments of `eval`.
-#[derive(Debug, Clone, Args)]
-pub struct EvalArgs {
-    /// The recipe.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// auto, cpu, cuda or cuda:INDEX
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceSpec,
-    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
-    /// folder
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-    /// Also write the numbers to this file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `predict`.

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use cvx_data::Dataset as _;
 
-use super::args::EvalArgs;
 use super::judge::Judge;
 use super::recipe::Recipe;
 use super::{data, model};
+use crate::args::EvalArgs;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
 use crate::recipe;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 
@@ -33,49 +34,6 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
-}
-
-/// Which recipe, and what to change in it.
-#[derive(Debug, Clone, Args)]
-pub struct RecipeArgs {
-    /// The recipe, as in configs/
-    #[arg(value_name = "RECIPE.toml")]
-    pub recipe: PathBuf,
-    /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
-    #[arg(long, value_name = "KEY.PATH=VALUE")]
-    pub set: Vec<String>,
-}
-
-/// Arguments of `train`.
-#[derive(Debug, Clone, Args)]
-pub struct TrainArgs {
-    /// The recipe.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// auto, cpu, cuda or cuda:INDEX
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceSpec,
-    /// Go on from the run folder's last checkpoint; from the start when there is none
-    #[arg(long)]
-    pub resume: bool,
-}
-
-/// Arguments of `eval`.
-#[derive(Debug, Clone, Args)]
-pub struct EvalArgs {
-    /// The recipe.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// auto, cpu, cuda or cuda:INDEX
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceSpec,
-    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
-    /// folder
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-    /// Also write the numbers to this file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `predict`.
@@ -173,17 +131,6 @@ pub struct InfoArgs {
     /// How to measure instead
     #[command(flatten)]
     pub bench_args: BenchArgs,
-}
-
-/// Arguments of `check`.
-#[derive(Debug, Clone, Args)]
-pub struct CheckArgs {
-    /// The recipe.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// Print at most this many findings of one kind
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
-    pub limit: usize,
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use cvx_data::{Coco, CocoDataset, Dataset, MIN_TRAINING_SIDE};
 use rayon::prelude::*;
 
 use super::Streams;
-use super::args::CheckArgs;
 use super::data::{self, Split};
 use super::initial::initial;
 use super::model::Architecture;
+use crate::args::CheckArgs;
 use crate::counting::Counting;
 use crate::exit::Exit;
 use crate::findings::Findings;

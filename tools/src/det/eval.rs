@@ -3,11 +3,11 @@
 use anyhow::Result;
 use cvx_data::Dataset;
 
-use super::args::EvalArgs;
 use super::inference::Inference;
 use super::judge::Judge;
 use super::model::{self, Architecture, Preprocessing};
 use super::{Streams, data};
+use crate::args::EvalArgs;
 use crate::collate::results;
 use crate::counting::Counting;
 use crate::exit::Exit;

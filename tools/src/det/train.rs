@@ -8,12 +8,12 @@ use burn::module::Module;
 use burn::prelude::*;
 use cvx_data::{CocoDataset, Dataset, Loader};
 
-use super::args::TrainArgs;
 use super::inference::Inference;
 use super::initial::initial;
 use super::judge::Judge;
 use super::model::{self, Architecture, Detector, Preprocessing};
 use super::{Streams, data};
+use crate::args::TrainArgs;
 use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
 use crate::exit::Exit;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::det::TrainArgs;
+use crate::args::TrainArgs;
 use crate::device_spec::DeviceSpec;
 use crate::weights::export::Form;
 

@@ -1,13 +1,10 @@
 //! What can be typed after `cvx-seg`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand};
 
 use super::args_predict::{PredictArgs, ScoreArgs};
+use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
-use crate::det::{CheckArgs, RecipeArgs, TrainArgs};
-use crate::device_spec::DeviceSpec;
 
 /// Train, evaluate and run UPerNet on ConvNeXt.
 ///
@@ -35,24 +32,6 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
-}
-
-/// Arguments of `eval`.
-#[derive(Debug, Clone, Args)]
-pub struct EvalArgs {
-    /// The recipe.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// auto, cpu, cuda or cuda:INDEX
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceSpec,
-    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
-    /// folder
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-    /// Also write the numbers to this file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `info`.

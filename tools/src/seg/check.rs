@@ -7,7 +7,7 @@ use cvx_data::{ClassCount, SegmentationReport, check_segmentation};
 use super::data::Source;
 use super::initial::initial;
 use super::recipe::Recipe;
-use crate::det::CheckArgs;
+use crate::args::CheckArgs;
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
 use crate::recipe;

@@ -6,7 +6,6 @@ use anyhow::Result;
 use burn::prelude::*;
 use cvx_data::{ConfusionMatrix, Dataset, Sample, SegmentationFolder};
 
-use super::args::EvalArgs;
 use super::data::{self, Source};
 use super::description::{expect_recipe, expect_recipe_of};
 use super::inference::{Look, label_image};
@@ -14,6 +13,7 @@ use super::initial::random;
 use super::judge;
 use super::model::{Preprocessing, Segmentor};
 use super::recipe::Recipe;
+use crate::args::EvalArgs;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
 use crate::recipe;

@@ -1,0 +1,61 @@
+//! What is typed alike after every program that works by a recipe.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::device_spec::DeviceSpec;
+
+/// Which recipe, and what to change in it.
+#[derive(Debug, Clone, Args)]
+pub struct RecipeArgs {
+    /// The recipe, as in configs/
+    #[arg(value_name = "RECIPE.toml")]
+    pub recipe: PathBuf,
+    /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+    /// Go on from the run folder's last checkpoint; from the start when there is none
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+    /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
+    /// folder
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Also write the numbers to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print at most this many findings of one kind
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub limit: usize,
+}
