@@ -5,6 +5,7 @@ use std::fs;
 
 use cvx_tools::exit::Exit;
 use image::{Rgb, RgbImage};
+use serde_json::Value;
 
 use crate::Project;
 
@@ -96,10 +97,16 @@ fn a_truncated_label_image_is_named() {
 fn a_class_that_never_occurs_has_no_figure() {
     let project = Project::new();
     project.label("val", "c", 64, 48, |_, _| 0);
-    let trained = project.on_folders("train", &["--set=evaluate.best_by=aacc"]);
+    // Whether it was predicted or not: by this convention that does not matter.
+    let sets = ["--set=evaluate.best_by=aacc", "--set=evaluate.convention=detectron2"];
+    let trained = project.on_folders("train", &sets);
     assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
-    let metrics = fs::read_to_string(project.path("run/metrics.json")).unwrap();
-    assert!(metrics.contains("\"iou/right\""), "{metrics}");
+    assert!(trained.out.contains("|  nan"), "{}", trained.out);
+    let metrics = fs::read(project.path("run/metrics.json")).unwrap();
+    let metrics: Value = serde_json::from_slice(&metrics).unwrap();
+    let last = &metrics["evaluations"].as_array().unwrap().last().unwrap()["metrics"];
+    assert_eq!(last["iou/right"], Value::Null);
+    assert!(last["iou/left"].is_f64(), "{last}");
 }
 
 #[test]

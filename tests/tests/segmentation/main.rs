@@ -10,7 +10,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use cvx_data::LabelMap;
 use cvx_tests::project_root;
 use cvx_tools::exit::{Exit, Streams};
 use cvx_tools::seg;
@@ -102,9 +101,4 @@ impl Project {
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         self.run(arguments)
     }
-}
-
-#[test]
-fn the_most_classes_leave_a_value_for_what_is_ignored() {
-    assert_eq!(LabelMap::MOST_CLASSES, usize::from(LabelMap::IGNORED));
 }

@@ -12,6 +12,7 @@ use cvx_data::{
 };
 use rayon::prelude::*;
 
+use super::inference::SHORTEST_INPUT;
 use super::recipe::{Data, FolderData, Head, Recipe};
 use crate::recipe::{Input, ShapesData, TransformRecipe, resolve_path};
 use crate::wording::{abridged, counted};
@@ -156,7 +157,8 @@ pub(super) struct Batch {
     pub(super) labels: Tensor<3, Int>,
 }
 
-/// How large a batch is: the size of the crop that its samples were cut to, or what holds the largest of them.
+/// How large a batch is: the size of the crop that its samples were cut to, or what holds the largest of them; never
+/// smaller than the network can look at.
 pub(super) fn padded_size(samples: &[Sample], transforms: &[TransformRecipe], input: &Input) -> [usize; 2] {
     let crop = transforms.iter().rev().find_map(|step| match step {
         TransformRecipe::CategoryCrop { height, width, .. } => Some([*height as usize, *width as usize]),
@@ -164,7 +166,7 @@ pub(super) fn padded_size(samples: &[Sample], transforms: &[TransformRecipe], in
     });
     let largest = |side: fn(&Sample) -> u32| {
         let sides = samples.iter().map(|sample| pad_to_multiple(side(sample) as usize, input.pad_multiple));
-        sides.max().expect("a batch has samples")
+        sides.max().expect("a batch has samples").max(SHORTEST_INPUT)
     };
     let [height, width] = [largest(|sample| sample.image.height()), largest(|sample| sample.image.width())];
     // A turn after the crop may exchange its sides.

@@ -20,7 +20,7 @@ use super::model::{Preprocessing, Segmentor};
 use crate::recipe::{Input, checks};
 
 /// The shortest side from which on the coarsest map has a pixel; what is shorter is padded.
-const SHORTEST_INPUT: usize = 32;
+pub(super) const SHORTEST_INPUT: usize = 32;
 
 /// Most rows that are classified at once.
 const MOST_ROWS: usize = 256;
