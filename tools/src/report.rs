@@ -1,14 +1,14 @@
 //! The noticeboard: metrics by name, as a table and as JSON, and against the recipe's promise.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::recipe::Expectation;
+use crate::train::atomic_file;
 
 /// The twelve numbers of a COCO evaluation, in pycocotools' order.
 pub const COCO_STATS: [&str; 12] = [
@@ -88,7 +88,7 @@ pub fn known_metric(key: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes the metrics as JSON with `extra` entries beside them.
+/// Writes the metrics as JSON with `extra` entries beside them, whole or not at all.
 pub fn write_json(path: &Path, metrics: &Metrics, extra: Map<String, Value>) -> Result<()> {
     let mut object = match metrics.to_json() {
         Value::Object(object) => object,
@@ -96,7 +96,7 @@ pub fn write_json(path: &Path, metrics: &Metrics, extra: Map<String, Value>) -> 
     };
     object.extend(extra);
     let text = serde_json::to_string_pretty(&Value::Object(object))?;
-    fs::write(path, text + "\n").with_context(|| format!("{}: cannot be written", path.display()))
+    atomic_file::replace(path, |file| Ok(writeln!(file, "{text}")?))
 }
 
 /// One line for each expectation; whether all are met.

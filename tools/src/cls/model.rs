@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use burn::prelude::*;
 use cvx_backbone::{Classifier, ClassifierConfig};
+use serde_json::json;
 
 use super::recipe::Recipe;
 use crate::classify::{Architecture, Head, Preprocessing};
@@ -35,9 +36,12 @@ pub(super) fn describe(recipe: &Recipe, classes: &[String]) -> Result<Descriptio
 
 /// Refuses a checkpoint whose weights mean something else in the recipe's network.
 pub(super) fn expect_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<()> {
-    let theirs = &checkpoint.description.architecture;
-    let ours = serde_json::to_value(architecture(recipe))?;
-    expect_same(&checkpoint.path, theirs, &ours, &FREE_ENTRIES)
+    let Description { architecture: mut theirs, preprocessing, .. } = checkpoint.description.clone();
+    let mut ours = serde_json::to_value(architecture(recipe))?;
+    // Sizes and cuts may differ, and are what one compares; what a pixel's value means may not.
+    theirs["input"] = json!({ "mean": preprocessing["mean"], "std": preprocessing["std"] });
+    ours["input"] = json!({ "mean": recipe.input.mean, "std": recipe.input.std });
+    expect_same(&checkpoint.path, &theirs, &ours, &FREE_ENTRIES)
 }
 
 /// The classifier, and what a person should know of its weights, a line each.
