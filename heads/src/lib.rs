@@ -69,6 +69,7 @@ mod rpn;
 mod rpn_targets;
 mod running_value;
 mod sample;
+mod scattered;
 mod segmentation_loss;
 mod target;
 mod truth;

@@ -1,13 +1,20 @@
-//! Where the tiles of Winograd's convolution lie in memory.
+//! Which tiles Winograd's convolution works on together, and how pixels are dealt out to them.
 //!
-//! A plane is stored as four quarters, of its even and odd rows and columns, each with one column more than there are
-//! tiles in a row. Then the element `(i, j)` of all tiles lies in one run of memory, `i / 2` rows and `j / 2` columns
-//! further, and the transforms are sums of whole vectors. The column more makes tiles that nobody reads.
+//! The element `(i, j)` of all tiles of a band lies in one run of memory, so that the transforms are sums of whole vectors
+//! and the products ordinary ones. Neighbouring tiles share two rows and two columns of inputs; those are copied.
 
-use cvx_backbone::ops::cpu::buffer::zeroed;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use cvx_backbone::ops::cpu::dispatch::vectorised;
+
+/// Outputs along a side of a tile, and pixels from a tile to the next.
+pub(crate) const STEP: usize = 4;
+
+/// Inputs along a side of a tile.
+pub(crate) const SIDE: usize = STEP + 2;
+
+/// Floats that transforms handle together, and that the runs of a band are a multiple of.
+pub(crate) const LANES: usize = 16;
 
 /// Maps of a batch: `[batch, channels, height, width]`.
 #[derive(Clone, Copy)]
@@ -18,127 +25,205 @@ pub(crate) struct Planes<'a> {
     pub(crate) size: [usize; 2],
 }
 
-impl Planes<'_> {
+impl<'a> Planes<'a> {
     pub(crate) fn area(self) -> usize {
         self.size[0] * self.size[1]
     }
 
-    pub(crate) fn tiling(self) -> Tiling {
-        let [rows, columns] = self.size.map(|side| side.div_ceil(2));
-        Tiling { rows, columns }
+    pub(crate) fn batch(self) -> usize {
+        self.values.len() / (self.channels * self.area())
+    }
+
+    fn plane(self, image: usize, channel: usize) -> &'a [f32] {
+        &self.values[(image * self.channels + channel) * self.area()..][..self.area()]
+    }
+
+    /// All tiles of the batch, about `tiles` at a time.
+    pub(crate) fn bands(self, tiles: usize) -> Vec<Band> {
+        let (batch, size) = (self.batch(), self.size);
+        let [rows, columns] = size.map(|side| side.div_ceil(STEP));
+        if rows * columns <= tiles {
+            let together = tiles / (rows * columns);
+            let band = |image: usize| {
+                let images = image..(image + together).min(batch);
+                Band { images, rows: 0..rows, columns, size }
+            };
+            return (0..batch).step_by(together).map(band).collect();
+        }
+        let together = (tiles / columns).max(1);
+        let of_image = |image: usize| {
+            let band = move |row: usize| {
+                let rows = row..(row + together).min(rows);
+                Band { images: image..image + 1, rows, columns, size }
+            };
+            (0..rows).step_by(together).map(band)
+        };
+        (0..batch).flat_map(of_image).collect()
     }
 }
 
-/// The tiles of a plane.
-#[derive(Clone, Copy)]
-pub(crate) struct Tiling {
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-}
-
-impl Tiling {
-    /// From a tile to the one below.
-    pub(crate) fn pitch(self) -> usize {
-        self.columns + 1
-    }
-
-    /// Tiles of a plane, the unread column included.
-    pub(crate) fn span(self) -> usize {
-        self.rows * self.pitch()
-    }
-
-    /// Floats of a quarter; the last tile of the unread column reaches one float further than its rows do.
-    pub(crate) fn quarter(self) -> usize {
-        (self.rows + 1) * self.pitch() + 1
-    }
-}
-
-/// Whole images, or some rows of tiles of one.
-#[derive(Clone, Copy)]
+/// Tiles of whole images, or some rows of tiles of one.
+#[derive(Clone)]
 pub(crate) struct Band {
-    pub(crate) image: usize,
-    pub(crate) images: usize,
-    pub(crate) row: usize,
-    pub(crate) rows: usize,
-}
-
-/// All tiles of a batch, about `tiles` at a time.
-pub(crate) fn bands(batch: usize, tiling: Tiling, tiles: usize) -> Vec<Band> {
-    if tiling.span() <= tiles {
-        let images = (tiles / tiling.span()).max(1);
-        let band = |image| Band { image, images: images.min(batch - image), row: 0, rows: tiling.rows };
-        return (0..batch).step_by(images).map(band).collect();
-    }
-    let rows = (tiles / tiling.pitch()).max(1);
-    let of_image = |image| {
-        let band = move |row| Band { image, images: 1, row, rows: rows.min(tiling.rows - row) };
-        (0..tiling.rows).step_by(rows).map(band)
-    };
-    (0..batch).flat_map(of_image).collect()
+    pub(crate) images: Range<usize>,
+    /// Rows of tiles.
+    rows: Range<usize>,
+    /// Tiles in a row.
+    columns: usize,
+    /// Height and width of an image.
+    size: [usize; 2],
 }
 
 impl Band {
-    /// Tiles that it has of each image.
-    pub(crate) fn span(self, tiling: Tiling) -> usize {
-        self.rows * tiling.pitch()
+    /// Tiles of one image.
+    fn tiles_of_image(&self) -> usize {
+        self.rows.len() * self.columns
     }
 
-    pub(crate) fn tiles(self, tiling: Tiling) -> usize {
-        self.images * self.span(tiling)
+    fn tiles(&self) -> usize {
+        self.images.len() * self.tiles_of_image()
     }
 
-    /// The rows of pixels, of a plane `height` high, that its tiles make.
-    pub(crate) fn pixel_rows(self, height: usize) -> Range<usize> {
-        2 * self.row..(2 * (self.row + self.rows)).min(height)
+    /// Floats of a run: the tiles of all images, and zeros that fill the last vector.
+    pub(crate) fn run(&self) -> usize {
+        self.tiles().next_multiple_of(LANES)
     }
-}
 
-/// Where the first row and column of a plane lie in its quarters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Border {
-    /// Behind a row and a column of zeros: tiles of inputs begin one pixel before those of outputs.
-    Zeros,
-    None,
-}
+    fn fill_runs(&self, runs: &mut [f32]) {
+        runs.chunks_exact_mut(self.run()).for_each(|run| run[self.tiles()..].fill(0.0));
+    }
 
-/// All planes as quarters `[plane][row parity][column parity]`, zero beyond the plane.
-pub(crate) fn quarters(planes: Planes<'_>, border: Border) -> Vec<f32> {
-    let tiling = planes.tiling();
-    let (quarter, pitch, shift) = (tiling.quarter(), tiling.pitch(), usize::from(border == Border::Zeros));
-    let [_, width] = planes.size;
-    let mut quarters = zeroed(planes.values.len() / planes.area() * 4 * quarter);
-    let pairs = quarters.par_chunks_exact_mut(4 * quarter).zip(planes.values.par_chunks_exact(planes.area()));
-    pairs.for_each(|(quarters, plane)| {
-        for (row, values) in plane.chunks_exact(width).enumerate() {
-            let half = &mut quarters[(row + shift) % 2 * 2 * quarter..][..2 * quarter];
-            let begin = (row + shift) / 2 * pitch;
-            let (even, odd) = half.split_at_mut(quarter);
-            let (even, odd) = (&mut even[begin..], &mut odd[begin..]);
-            // The first of two neighbours, and the second.
-            let (first, second) = if shift == 0 { (even, odd) } else { (odd, &mut even[1..]) };
-            for (pair, to) in values.chunks(2).zip(first.iter_mut()) {
-                *to = pair[0];
-            }
-            for (pair, to) in values.chunks_exact(2).zip(second.iter_mut()) {
-                *to = pair[1];
+    /// The pixels of a plane that its tiles make.
+    pub(crate) fn pixels(&self) -> Range<usize> {
+        let [height, width] = self.size;
+        let row = |tile: usize| (STEP * tile).min(height);
+        row(self.rows.start) * width..row(self.rows.end) * width
+    }
+
+    /// Inputs of one channel, a border of zeros around each plane: `[6][6][run]`.
+    pub(crate) fn deal_inputs(&self, planes: Planes<'_>, channel: usize, to: &mut [f32]) {
+        let ([height, width], run) = (self.size, self.run());
+        let last = STEP * self.rows.len() + 1;
+        self.fill_runs(to);
+        for (index, image) in self.images.clone().enumerate() {
+            let plane = planes.plane(image, channel);
+            for line in 0..=last {
+                let (i, row) = (line % STEP, line / STEP);
+                let begin = |i: usize, row: usize| {
+                    SIDE * i * run + index * self.tiles_of_image() + row * self.columns
+                };
+                // The first two lines of a tile are the last two of the one above.
+                let places = [
+                    (row < self.rows.len()).then(|| begin(i, row)),
+                    (i < SIDE - STEP && row > 0).then(|| begin(i + STEP, row - 1)),
+                ];
+                // Tiles of inputs begin one pixel before those of outputs.
+                let line = (STEP * self.rows.start + line).checked_sub(1).filter(|&line| line < height);
+                for begin in places.into_iter().flatten() {
+                    match line {
+                        Some(line) => {
+                            deal_input_row(
+                                &plane[line * width..][..width],
+                                &mut to[begin..],
+                                run,
+                                self.columns,
+                            );
+                        }
+                        None => (0..SIDE).for_each(|j| to[begin + j * run..][..self.columns].fill(0.0)),
+                    }
+                }
             }
         }
-    });
-    quarters
+    }
+
+    /// Outputs, or their gradients, of one channel: `[4][4][run]`, zeros beyond the plane.
+    pub(crate) fn deal_outputs(&self, planes: Planes<'_>, channel: usize, to: &mut [f32]) {
+        let ([height, width], run) = (self.size, self.run());
+        self.fill_runs(to);
+        for (index, image) in self.images.clone().enumerate() {
+            let plane = planes.plane(image, channel);
+            for line in 0..STEP * self.rows.len() {
+                let place = index * self.tiles_of_image() + line / STEP * self.columns;
+                let to = &mut to[line % STEP * STEP * run + place..];
+                let line = STEP * self.rows.start + line;
+                if line < height {
+                    deal_output_row(&plane[line * width..][..width], to, run, self.columns);
+                } else {
+                    (0..STEP).for_each(|j| to[j * run..][..self.columns].fill(0.0));
+                }
+            }
+        }
+    }
+
+    /// Finished tiles `[4][4][run]` of image number `index` of the band, at their places in its pixels.
+    pub(crate) fn collect_outputs(&self, finished: &[f32], index: usize, pixels: &mut [f32]) {
+        let run = self.run();
+        for (line, pixels) in pixels.chunks_exact_mut(self.size[1]).enumerate() {
+            let place = index * self.tiles_of_image() + line / STEP * self.columns;
+            collect_row(&finished[line % STEP * STEP * run + place..], run, self.columns, pixels);
+        }
+    }
 }
 
-/// Finished tiles `[row parity][column parity][span]` at their places in the rows of pixels that are the band's.
-pub(crate) fn interleave(finished: &[f32], tiling: Tiling, width: usize, rows: &mut [f32]) {
-    let span = finished.len() / 4;
-    for (row, out) in rows.chunks_exact_mut(width).enumerate() {
-        let at = |column_parity| (row % 2 * 2 + column_parity) * span + row / 2 * tiling.pitch();
-        let (even, odd) = (&finished[at(0)..][..tiling.columns], &finished[at(1)..][..tiling.columns]);
-        let (pairs, rest) = out.as_chunks_mut::<2>();
-        for ((pair, &even), &odd) in pairs.iter_mut().zip(even).zip(odd) {
-            *pair = [even, odd];
+vectorised! {
+    /// A row of pixels to the six columns of `columns` tiles; those of one column lie together, `run` floats apart.
+    fn deal_input_row(values: &[f32], to: &mut [f32], run: usize, columns: usize) {
+        let (before, rest) = to.split_at_mut(run);
+        let (a, rest) = rest.split_at_mut(run);
+        let (b, rest) = rest.split_at_mut(run);
+        let (c, rest) = rest.split_at_mut(run);
+        let (d, after) = rest.split_at_mut(run);
+        let (before, a, b) = (&mut before[..columns], &mut a[..columns], &mut b[..columns]);
+        let (c, d, after) = (&mut c[..columns], &mut d[..columns], &mut after[..columns]);
+        let (whole, rest) = values.as_chunks::<STEP>();
+        for ((((four, a), b), c), d) in whole.iter().zip(&mut *a).zip(&mut *b).zip(&mut *c).zip(&mut *d) {
+            [*a, *b, *c, *d] = *four;
         }
-        if let [last] = rest {
-            *last = even[tiling.columns - 1];
+        if let Some((&first, more)) = rest.split_first() {
+            let last = columns - 1;
+            a[last] = first;
+            b[last] = more.first().copied().unwrap_or(0.0);
+            c[last] = more.get(1).copied().unwrap_or(0.0);
+            d[last] = 0.0;
+        }
+        before[0] = 0.0;
+        before[1..].copy_from_slice(&d[..columns - 1]);
+        after[..columns - 1].copy_from_slice(&a[1..]);
+        after[columns - 1] = 0.0;
+    }
+}
+
+vectorised! {
+    /// A row of pixels to the four columns of `columns` tiles; those of one column lie together, `run` floats apart.
+    fn deal_output_row(values: &[f32], to: &mut [f32], run: usize, columns: usize) {
+        let (a, rest) = to.split_at_mut(run);
+        let (b, rest) = rest.split_at_mut(run);
+        let (c, d) = rest.split_at_mut(run);
+        let (a, b, c, d) = (&mut a[..columns], &mut b[..columns], &mut c[..columns], &mut d[..columns]);
+        let (whole, rest) = values.as_chunks::<STEP>();
+        for ((((four, a), b), c), d) in whole.iter().zip(&mut *a).zip(&mut *b).zip(&mut *c).zip(&mut *d) {
+            [*a, *b, *c, *d] = *four;
+        }
+        if let Some((&first, more)) = rest.split_first() {
+            let last = columns - 1;
+            a[last] = first;
+            b[last] = more.first().copied().unwrap_or(0.0);
+            c[last] = more.get(1).copied().unwrap_or(0.0);
+            d[last] = 0.0;
+        }
+    }
+}
+
+vectorised! {
+    /// The reverse of [`deal_output_row`].
+    fn collect_row(from: &[f32], run: usize, columns: usize, pixels: &mut [f32]) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|column| &from[column * run..][..columns]);
+        let (whole, rest) = pixels.as_chunks_mut::<STEP>();
+        for ((((pixels, &a), &b), &c), &d) in whole.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *pixels = [a, b, c, d];
+        }
+        for (pixel, column) in rest.iter_mut().zip([a, b, c, d]) {
+            *pixel = column[columns - 1];
         }
     }
 }
