@@ -2,6 +2,13 @@
 
 use std::time::Instant;
 
+/// Whether a case is to run: any that is named in part, or all.
+#[allow(dead_code, reason = "not every benchmark has cases")]
+pub(crate) fn is_asked_for(case: &str) -> bool {
+    let mut parts = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    parts.peek().is_none() || parts.any(|part| case.contains(&part))
+}
+
 /// Runs something `runs` times and prints the fastest in milliseconds.
 pub(crate) fn report(what: &str, runs: usize, mut run: impl FnMut()) {
     let time = |_| {
