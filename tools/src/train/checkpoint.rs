@@ -1,8 +1,8 @@
 //! Checkpoints: one safetensors file with the model, the optimizer and where the run stood.
 //!
-//! Tensors are `model.<path>`, `adamw.m.<path>` and `adamw.v.<path>`, all `f32`, little-endian. The header's metadata
-//! holds the rest as JSON text under `cvx`: see [`Description`] and [`Position`]. Tensors are written and read one at
-//! a time, so that saving needs no second copy of the model.
+//! Tensors are `model.<path>`, `adamw.m.<path>`, `adamw.v.<path>` and, of a run that averages its weights, `ema.<path>`,
+//! all `f32`, little-endian. The header's metadata holds the rest as JSON text under `cvx`: see [`Description`] and
+//! [`Position`]. Tensors are written and read one at a time, so that saving needs no second copy of the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::floats::{FloatType, f32_values};
 use crate::safetensors_file::{self, SafetensorsFile, write_values};
 use crate::train::adamw::{AdamW, Moments};
 use crate::train::atomic_file;
+use crate::train::ema::{Ema, EmaConfig};
 use crate::train::params::{self, ParamInfo};
 use crate::train::values::Values;
 
@@ -81,19 +82,41 @@ struct Header {
     updates: Option<BTreeMap<String, u64>>,
 }
 
-/// Writes a checkpoint; without an optimizer it is for predicting only.
+/// What a run needs besides the model to go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    /// The optimizer.
+    pub optimizer: &'a AdamW,
+    /// The average of the weights, if the run makes one.
+    pub ema: Option<&'a Ema>,
+}
+
+/// Writes a checkpoint; without `training` it is for predicting only.
 ///
 /// # Errors
 /// On a full disk or any other error; the older file at `path` then stays as it was.
 pub fn save<M: Module>(
     path: &Path,
     model: &M,
-    optimizer: Option<&AdamW>,
+    training: Option<Training<'_>>,
     description: &Description,
     position: &Position,
 ) -> Result<()> {
     let params = params::list(model);
-    let header = header_bytes(&params, optimizer, description, position)?;
+    let optimizer = training.map(|training| training.optimizer);
+    let ema = training.and_then(|training| training.ema);
+    let mut entries: Vec<(String, &[usize])> =
+        params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
+    for (_, info) in moments_of(&params, optimizer) {
+        entries.push((format!("adamw.m.{}", info.path), &info.shape));
+        entries.push((format!("adamw.v.{}", info.path), &info.shape));
+    }
+    if ema.is_some() {
+        entries.extend(params.iter().map(|info| (format!("ema.{}", info.path), info.shape.as_slice())));
+    }
+    let entries: Vec<(&str, &[usize])> =
+        entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+    let header = safetensors_file::header(metadata(optimizer, description, position)?, &entries)?;
     atomic_file::replace(path, |file| {
         file.write_all(&header)?;
         params::read_each(model, &mut |_, data| write_values(file, &data))?;
@@ -101,7 +124,7 @@ pub fn save<M: Module>(
             write_values(file, &moments.mean.to_data(&info.shape))?;
             write_values(file, &moments.mean_square.to_data(&info.shape))?;
         }
-        Ok(())
+        ema.map_or(Ok(()), |ema| params.iter().try_for_each(|info| write_values(file, &ema.value(info))))
     })
 }
 
@@ -143,23 +166,6 @@ fn metadata(
     let (description, position) = (description.clone(), position.clone());
     let header = serde_json::to_string(&Header { version: VERSION, description, position, updates })?;
     Ok(serde_json::json!({ METADATA_KEY: header }))
-}
-
-fn header_bytes(
-    params: &[ParamInfo],
-    optimizer: Option<&AdamW>,
-    description: &Description,
-    position: &Position,
-) -> Result<Vec<u8>> {
-    let mut entries: Vec<(String, &[usize])> =
-        params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
-    for (_, info) in moments_of(params, optimizer) {
-        entries.push((format!("adamw.m.{}", info.path), &info.shape));
-        entries.push((format!("adamw.v.{}", info.path), &info.shape));
-    }
-    let entries: Vec<(&str, &[usize])> =
-        entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
-    safetensors_file::header(metadata(optimizer, description, position)?, &entries)
 }
 
 /// A checkpoint that was opened and checked; tensors are read when asked for.
@@ -303,6 +309,41 @@ impl Checkpoint {
             bail!("{name}: the optimizer has state of `{path}`, which the model does not have");
         }
         Ok(())
+    }
+
+    /// The average of the weights of `model`.
+    ///
+    /// # Errors
+    /// If the file has none.
+    pub(crate) fn load_ema<M: Module>(&self, config: EmaConfig, model: &M, device: &Device) -> Result<Ema> {
+        let device = device.clone().inner();
+        let value = |info: ParamInfo| {
+            let entry = format!("ema.{}", info.path);
+            let found = self.file.info(&entry).map(|info| info.shape.clone());
+            ensure!(
+                found.as_ref() == Some(&info.shape),
+                "{}: `{entry}` has shape {found:?}, the parameter has {:?}",
+                self.path.display(),
+                info.shape
+            );
+            Ok((info.path, Values::from_data(self.read(&entry)?, &device)))
+        };
+        Ok(Ema::from_values(config, params::list(model).into_iter().map(value).collect::<Result<_>>()?))
+    }
+
+    /// Reads all values, to know whether a run can go on from it.
+    ///
+    /// # Errors
+    /// If it has no optimizer, or a value cannot be read or is not finite.
+    pub fn check_values(&self) -> Result<()> {
+        ensure!(
+            self.has_optimizer(),
+            "{} has no optimizer: it can be evaluated, but no run can go on from it",
+            self.path.display()
+        );
+        let mut entries: Vec<String> = self.file.tensors().map(|(entry, _)| entry).collect();
+        entries.sort();
+        entries.iter().try_for_each(|entry| self.read(entry).map(|_| ()))
     }
 
     /// Lists what differs between the file's model and `params`, if anything.
