@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use cvx_tools::train::checkpoint::{Checkpoint, Position};
 use cvx_tools::train::run_folder::Start;
 
-use crate::toy::{generator, timeless, train, trainer, values};
+use crate::toy::{BATCHES, EPOCHS, generator, timeless, train, trainer, values};
 
 /// Trains a run in `folder` that something happens to after some steps, and compares it with one that nothing happens to.
 #[track_caller]
@@ -54,6 +55,27 @@ fn a_folder_of_checkpoints_that_is_away_for_a_while_loses_nothing() {
             assert_eq!(Checkpoint::open(&here.join("last.safetensors")).expect("usable").position.step, 4);
         }
         _ => {}
+    });
+}
+
+#[test]
+fn the_end_of_a_run_waits_for_the_folder() {
+    let _turn = generator();
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    let (here, away) = (run.join("checkpoints"), folder.path().join("away"));
+    std::thread::scope(|scope| {
+        assert_survives(&run, |step| {
+            if step == BATCHES * EPOCHS {
+                fs::rename(&here, &away).expect("is there");
+                fs::write(&here, "").expect("a file");
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_secs(1));
+                    fs::remove_file(&here).expect("is there");
+                    fs::rename(&away, &here).expect("is there");
+                });
+            }
+        });
     });
 }
 

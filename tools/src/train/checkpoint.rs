@@ -2,7 +2,8 @@
 //!
 //! Tensors are `model.<path>`, `adamw.m.<path>`, `adamw.v.<path>` and, of a run that averages its weights, `ema.<path>`,
 //! all `f32`, little-endian. The header's metadata holds the rest as JSON text under `cvx`: see [`Description`] and
-//! [`Position`]. Tensors are written and read one at a time, so that saving needs no second copy of the model.
+//! [`Position`]. Under `crc32c` there is a checksum of all values. Tensors are written and read one at a time, so that
+//! saving needs no second copy of the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,20 +14,21 @@ use burn::tensor::{Device, TensorData};
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use crate::floats::{FloatType, f32_values};
 use crate::safetensors_file::{self, SafetensorsFile, write_values};
 use crate::train::adamw::{AdamW, Moments};
-use crate::train::atomic_file;
 use crate::train::ema::{Ema, EmaConfig};
 use crate::train::params::{self, ParamInfo};
 use crate::train::values::Values;
+
+mod check;
+mod checksum;
 
 /// The layout of the metadata that this program writes and reads.
 const VERSION: u32 = 1;
 /// The metadata entry that holds everything.
 const METADATA_KEY: &str = "cvx";
-/// How many differing names a message lists.
-const LISTED: usize = 10;
+/// The metadata entry of the values' checksum, CRC-32C in eight hexadecimal digits.
+const CHECKSUM_KEY: &str = "crc32c";
 
 /// What a checkpoint says of its model, so that predicting needs no recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,9 +118,10 @@ pub fn save<M: Module>(
     }
     let entries: Vec<(&str, &[usize])> =
         entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
-    let header = safetensors_file::header(metadata(optimizer, description, position)?, &entries)?;
-    atomic_file::replace(path, |file| {
-        file.write_all(&header)?;
+    let mut metadata = metadata(optimizer, description, position)?;
+    metadata[CHECKSUM_KEY] = checksum::UNKNOWN.into();
+    let header = safetensors_file::header(metadata, &entries)?;
+    checksum::replace(path, &header, |file| {
         params::read_each(model, &mut |_, data| write_values(file, &data))?;
         for (moments, info) in moments_of(&params, optimizer) {
             write_values(file, &moments.mean.to_data(&info.shape))?;
@@ -331,69 +334,7 @@ impl Checkpoint {
         Ok(Ema::from_values(config, params::list(model).into_iter().map(value).collect::<Result<_>>()?))
     }
 
-    /// Reads all values, to know whether a run can go on from it.
-    ///
-    /// # Errors
-    /// If it has no optimizer, or a value cannot be read or is not finite.
-    pub fn check_values(&self) -> Result<()> {
-        ensure!(
-            self.has_optimizer(),
-            "{} has no optimizer: it can be evaluated, but no run can go on from it",
-            self.path.display()
-        );
-        let mut entries: Vec<String> = self.file.tensors().map(|(entry, _)| entry).collect();
-        entries.sort();
-        entries.iter().try_for_each(|entry| self.read(entry).map(|_| ()))
-    }
-
-    /// Lists what differs between the file's model and `params`, if anything.
-    fn compare(&self, params: &[ParamInfo]) -> Result<()> {
-        let mut differing = Vec::new();
-        let of_model = self.file.tensors().filter(|(entry, _)| entry.starts_with("model."));
-        let mut unexpected: BTreeMap<String, &TensorInfo> = of_model.collect();
-        for ParamInfo { path, shape } in params {
-            match unexpected.remove(&format!("model.{path}")) {
-                None => differing.push(format!("`{path}` {shape:?} is missing")),
-                Some(info) if info.shape != *shape => {
-                    differing.push(format!("`{path}` is {:?}, expected {shape:?}", info.shape));
-                }
-                Some(_) => {}
-            }
-        }
-        // Of those that either of the two has.
-        let parameters = params.len() + unexpected.len();
-        for (entry, info) in unexpected {
-            differing.push(format!("`{}` {:?} is not in the model", &entry["model.".len()..], info.shape));
-        }
-        if differing.is_empty() {
-            return Ok(());
-        }
-        let total = differing.len();
-        let mut listed = differing;
-        listed.truncate(LISTED);
-        if total > LISTED {
-            listed.push(format!("and {} more", total - LISTED));
-        }
-        bail!(
-            "{} is of another architecture: {total} of {parameters} parameters differ\n  {}",
-            self.path.display(),
-            listed.join("\n  ")
-        );
-    }
-
     fn read(&self, entry: &str) -> Result<TensorData> {
-        let bytes = self.file.bytes(entry)?;
-        let shape = self.file.info(entry).map(|info| info.shape.clone()).unwrap_or_default();
-        let values = f32_values(bytes, FloatType::F32);
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            bail!(
-                "{}: `{entry}` holds {} at value {index} of {}; checkpoints hold finite values, so this one is \
-                 damaged",
-                self.path.display(),
-                values[index],
-                values.len()
-            );
-        }
-        Ok(TensorData::new(values, shape))
+        self.finite(entry, self.file.bytes(entry)?)
     }
 }

@@ -3,6 +3,7 @@
 //! An older one is a second name of what `last` was (a hard link), so that it costs no copy, and at every moment there is
 //! at least one whole checkpoint in the folder.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ fn older(run: &RunFolder) -> Result<Vec<(usize, PathBuf)>> {
     let paths = read().with_context(|| folder.display().to_string())?;
     let mut found: Vec<(usize, PathBuf)> =
         paths.into_iter().filter_map(|path| Some((step_of(&path)?, path))).collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(step, _)| Reverse(*step));
     Ok(found)
 }
 

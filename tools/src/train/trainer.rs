@@ -259,22 +259,24 @@ impl<M: Module> Trainer<M> {
         Ok(())
     }
 
-    /// Ends the run: saves, draws the curves, and returns the model.
+    /// Ends the run: saves, draws the curves, and returns the model. A disk that is full is waited for, half an hour at most.
     ///
     /// # Errors
-    /// If the disk is full, for example; the older checkpoint stays usable.
+    /// If it is full for longer; the older checkpoint stays usable.
     pub fn finish(mut self) -> Result<M> {
-        self.pause()?;
+        self.save_in_the_end()?;
+        self.draw_curves();
+        self.parts.progress.finish();
         match self.model {
             Some(model) => Ok(model),
             None => unreachable!("an update gives the model back"),
         }
     }
 
-    /// Saves and draws the curves, for a run that goes on in another process, or not at all.
+    /// Saves and draws the curves, for a run that goes on in another process.
     ///
     /// # Errors
-    /// As [`Trainer::finish`].
+    /// If the disk is full, for example; the older checkpoint stays usable.
     pub fn pause(&mut self) -> Result<()> {
         self.save()?;
         self.draw_curves();

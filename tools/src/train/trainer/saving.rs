@@ -20,6 +20,12 @@ use crate::train::tensorboard::EventWriter;
 /// Time between attempts to save on a disk that refused it.
 const RETRY: Duration = Duration::from_secs(20);
 
+/// The same for the end of a run, after which nobody would try again: the first wait, each next one being twice as long,
+/// and all of them together.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MOST_WAITING: Duration = Duration::from_secs(30 * 60);
+
 /// What is saved, and what still has to be.
 #[derive(Debug)]
 pub(super) struct Saving<M> {
@@ -96,6 +102,26 @@ impl<M: Module> Trainer<M> {
                     "step {step} is NOT saved: {error:#}\n  {newest}; training goes on, and saving is tried again"
                 ));
             }
+        }
+    }
+
+    /// As [`Trainer::save`], but a refusal is told and waited for, half an hour at most.
+    ///
+    /// # Errors
+    /// If the disk refuses for all that time.
+    pub(super) fn save_in_the_end(&mut self) -> Result<()> {
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        loop {
+            let Err(error) = self.save() else { return Ok(()) };
+            if began.elapsed() >= MOST_WAITING {
+                return Err(error);
+            }
+            self.warn(&format!(
+                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again in {:.1} s",
+                wait.as_secs_f64()
+            ));
+            std::thread::sleep(wait);
+            wait = (2 * wait).min(LONGEST_WAIT);
         }
     }
 
