@@ -136,7 +136,9 @@ fn a_classifier_ends_early_with_an_average_and_a_frozen_backbone() {
     assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
     let group = |name: &str| {
         let mut lines = outcome.out.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
-        lines.find(|line| line.len() == 6 && line[0].ends_with(name)).unwrap_or_else(|| panic!("{}", outcome.out))
+        lines
+            .find(|line| line.len() == 6 && line[0].ends_with(name))
+            .unwrap_or_else(|| panic!("{}", outcome.out))
     };
     assert_eq!(group("frozen")[1..4], ["0.00000", "0.000e0", "0"]);
     assert_ne!(group("decay")[2], "0.000e0");

@@ -8,15 +8,16 @@ use cvx_tools::exit::Exit;
 
 use crate::{Journey, PATIENCE, cvx_det, json, records};
 
-/// A run that is sent a signal after some steps, and what it says.
+/// A run that is sent signals after some steps, and what it says.
 #[cfg(unix)]
-fn signalled(journey: &Journey, run: &str, sets: &[&str], signal: &str, steps: usize) -> Output {
+fn signalled(journey: &Journey, run: &str, sets: &[&str], signals: &[&str], steps: usize) -> Output {
     let child = journey.child(run, sets).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
     while records(&journey.path(run)).len() < steps && began.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let sent = Command::new("sh").args(["-c", &format!("kill {signal} {}", child.id())]).status().unwrap();
+    let kills: Vec<String> = signals.iter().map(|signal| format!("kill {signal} {}", child.id())).collect();
+    let sent = Command::new("sh").args(["-c", &kills.join("; ")]).status().unwrap();
     assert!(sent.success());
     child.wait_with_output().unwrap()
 }
@@ -26,7 +27,7 @@ fn signalled(journey: &Journey, run: &str, sets: &[&str], signal: &str, steps: u
 fn a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_weights() {
     let journey = Journey::new();
     let sets = [
-        "--set=train.epochs=6",
+        "--set=train.epochs=10",
         "--set=train.accumulation_steps=2",
         "--set=train.checkpoint_every_steps=100",
     ];
@@ -36,16 +37,16 @@ fn a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_weights() {
         [("-TERM", &sets[..], "asked to end"), ("-INT", &resumed[..], "interrupted")]
     {
         let steps = records(&journey.path("stopped")).len() + 3;
-        let Output { status, stdout, .. } = signalled(&journey, "stopped", more, signal, steps);
+        let Output { status, stdout, .. } = signalled(&journey, "stopped", more, &[signal], steps);
         let out = String::from_utf8(stdout).unwrap();
         assert!(status.success(), "{status} {out}");
         let logged = records(&journey.path("stopped")).len();
-        assert!((steps..24).contains(&logged), "{logged} steps");
+        assert!((steps..40).contains(&logged), "{logged} steps");
         let expected = format!("{reason}: training stopped after step {logged}, which is saved in ");
         assert!(out.contains(&expected), "{out}");
         let command =
             out.lines().find(|line| line.starts_with("go on by:  cvx-det train ")).expect("a command");
-        assert!(command.contains("--set train.epochs=6") && command.ends_with(" --resume"), "{command}");
+        assert!(command.contains("--set train.epochs=10") && command.ends_with(" --resume"), "{command}");
     }
     journey.train("stopped", &resumed);
     assert_eq!(journey.losses("stopped"), journey.losses("whole"));
@@ -53,15 +54,30 @@ fn a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_weights() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_second_signal_ends_a_run_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let journey = Journey::new();
+    let sets = ["--set=train.epochs=10", "--set=train.checkpoint_every_steps=100"];
+    // Two of one kind might arrive as one.
+    let Output { status, stdout, .. } = signalled(&journey, "run", &sets, &["-TERM", "-INT"], 3);
+    assert!(status.signal().is_some(), "{status} {}", String::from_utf8_lossy(&stdout));
+    assert!(records(&journey.path("run")).len() < 40);
+    journey.train("run", &[&sets[..], &["--resume"]].concat());
+    assert_eq!(records(&journey.path("run")).len(), 40);
+}
+
+#[test]
 fn a_run_whose_time_is_over_saves_and_goes_on() {
     let journey = Journey::new();
-    let sets = ["--set=train.epochs=400", "--max-time=1s"];
+    let sets = ["--set=train.epochs=400", "--max-time=3s"];
     let (exit, out, err) = cvx_det(&journey.arguments("train", "run", &sets));
     assert_eq!(exit, Exit::Done, "{err}");
     let steps = records(&journey.path("run")).len();
     assert!((1..1600).contains(&steps), "{steps} steps");
-    let expected = format!("the time of 1 s is over: training stopped after step {steps}, which is saved");
-    assert!(out.contains(&expected) && out.contains("--max-time 1s --resume"), "{out}");
+    let expected = format!("the time of 3 s is over: training stopped after step {steps}, which is saved");
+    assert!(out.contains(&expected) && out.contains("--max-time 3s --resume"), "{out}");
     let (exit, _, err) = cvx_det(&journey.arguments("train", "run", &[&sets[..], &["--resume"]].concat()));
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(err.is_empty() && records(&journey.path("run")).len() > steps);
