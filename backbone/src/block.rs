@@ -22,7 +22,7 @@ use crate::drop_path;
 use crate::grn::Grn;
 use crate::initializer;
 use crate::mask::Mask;
-use crate::ops::{self, BlockWeights, Mixing};
+use crate::ops::{self, BlockWeights, Inner, Mixing};
 
 /// Side of the depthwise kernel.
 pub(crate) const KERNEL: usize = 7;
@@ -58,6 +58,8 @@ pub struct Block {
     /// V1 only: layer scale, `[channels]`.
     pub gamma: Option<Param<Tensor<1>>>,
     drop_path_rate: f64,
+    /// Whether inner values are computed once more in the backward pass.
+    pub(crate) recomputes: bool,
 }
 
 impl Block {
@@ -78,6 +80,7 @@ impl Block {
             pwconv2: initializer::linear(hidden, channels, device),
             gamma,
             drop_path_rate,
+            recomputes: false,
         }
     }
 
@@ -88,7 +91,7 @@ impl Block {
     pub fn forward(&self, x_nhwc: Tensor<4>) -> Tensor<4> {
         let [batch, _, _, _] = x_nhwc.dims();
         let scale = drop_path::branch_scale(self.drop_path_rate, batch, &x_nhwc.device());
-        ops::block(x_nhwc, self.weights(), scale)
+        ops::block_with(x_nhwc, self.weights(), scale, self.inner())
     }
 
     /// As [`forward`](Self::forward), of visible positions alone.
@@ -97,7 +100,7 @@ impl Block {
     /// - `x_patches`, output: `[batch * visible, side, side, channels]`, as [`Mask::visible_of`] cuts them
     pub(crate) fn forward_visible(&self, x_patches: Tensor<4>, mask: &Arc<Mask>) -> Tensor<4> {
         let scale = drop_path::branch_scale(self.drop_path_rate, mask.batch(), &x_patches.device());
-        ops::block_of_visible(x_patches, mask, self.weights(), scale)
+        ops::block_of_visible_with(x_patches, mask, self.weights(), scale, self.inner())
     }
 
     /// As [`forward`](Self::forward), with hidden positions set to zero wherever they could be seen.
@@ -120,6 +123,10 @@ impl Block {
     /// - hidden: `[batch, height * width, 4 * channels]`
     pub(crate) fn forward_with_hidden(&self, x_nhwc: Tensor<4>) -> (Tensor<3>, Tensor<4>) {
         ops::composed::block_with_hidden(x_nhwc, self.weights())
+    }
+
+    fn inner(&self) -> Inner {
+        if self.recomputes { Inner::Recomputed } else { Inner::Kept }
     }
 
     fn weights(&self) -> BlockWeights {

@@ -116,6 +116,11 @@ impl ConvNextConfig {
         stem + downsample + blocks + output_norms
     }
 
+    /// Drop path rate of each block, the first block's first.
+    pub fn drop_path_rates(&self) -> Vec<f64> {
+        drop_path::rates(self.drop_path_rate, self.depths.iter().sum())
+    }
+
     /// The maps that [`ConvNext::forward`] returns, `c2` first.
     pub fn feature_specs(&self) -> [FeatureSpec; 4] {
         let mut stride = STEM / 2;
@@ -182,6 +187,19 @@ impl ConvNext {
             stride *= 2;
             FeatureSpec { channels, stride }
         })
+    }
+
+    /// The same network, in whose stages of these indices training holds no inner values of blocks, but computes them once
+    /// more: see [`ops::Inner`].
+    ///
+    /// # Panics
+    /// If there is no stage of an index.
+    #[must_use]
+    pub fn recomputing(mut self, stages: &[usize]) -> Self {
+        for &stage in stages {
+            self.stages[stage].iter_mut().for_each(|block| block.recomputes = true);
+        }
+        self
     }
 
     /// Hands the hidden layer of every block to `look`, the first block's first.

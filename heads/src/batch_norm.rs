@@ -2,8 +2,8 @@
 //!
 //! Paper: Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>.
 //!
-//! A batch on an autodiff device is normalised by its own statistics, which also move the running ones; elsewhere
-//! the running ones are used. As in PyTorch the batch is divided by its biased deviation, while the running
+//! A batch on an autodiff device is normalised by its own statistics, which also move the running ones; elsewhere, and
+//! where the layer's weights are frozen, the running ones are used and stay. As in PyTorch the batch is divided by its biased deviation, while the running
 //! variance takes the unbiased one.
 //!
 //! Deviations: a batch that is not finite does not move the running statistics. And mmseg synchronises the statistics over processes (`SyncBN`); here they are the
@@ -69,11 +69,15 @@ impl BatchNorm2d {
     /// # Panics
     /// On an autodiff device, if a channel has one value only: it has no variance.
     pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        if x.device().is_autodiff() {
+        let is_autodiff = x.device().is_autodiff();
+        if is_autodiff && self.weight.is_require_grad() {
             return self.by_batch(x, activation);
         }
         let [_, channels, _, _] = x.dims();
-        let Affine { scale, shift } = self.affine();
+        let Affine { mut scale, mut shift } = self.affine();
+        if is_autodiff {
+            (scale, shift) = (Tensor::from_inner(scale), Tensor::from_inner(shift));
+        }
         let y = x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1]);
         match activation {
             Activation::Identity => y,
@@ -93,10 +97,39 @@ impl BatchNorm2d {
         output
     }
 
-    /// Normalisation by the running statistics.
+    /// Normalisation by the running statistics, without autodiff.
     pub(crate) fn affine(&self) -> Affine {
-        let scale = self.weight.val() / (self.running_var.get() + EPSILON).sqrt();
-        let shift = self.bias.val() - self.running_mean.get() * scale.clone();
+        let (weight, bias) = (self.weight.val().without_autodiff(), self.bias.val().without_autodiff());
+        let scale = weight / (self.running_var.get() + EPSILON).sqrt();
+        let shift = bias - self.running_mean.get() * scale.clone();
         Affine { scale, shift }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn a_frozen_layer_keeps_and_uses_its_running_statistics() {
+        let device = Device::flex().autodiff();
+        let layer = BatchNorm2d::new(3, &device);
+        let batch = || Tensor::<4>::random([2, 3, 4, 5], Distribution::Normal(2.0, 3.0), &device);
+        layer.forward(batch(), Activation::Identity);
+        let statistics = |layer: &BatchNorm2d| {
+            [&layer.running_mean, &layer.running_var].map(|value| value.get().into_data())
+        };
+        let before = statistics(&layer);
+        let frozen = layer.no_grad();
+        let x = batch().require_grad();
+        let y = frozen.forward(x.clone(), Activation::Relu);
+        assert_eq!(statistics(&frozen), before);
+        let plain = frozen.valid().forward(x.clone().inner(), Activation::Relu);
+        y.clone().into_data().assert_approx_eq::<f32>(&plain.into_data(), burn::tensor::Tolerance::default());
+        // What lies before it learns all the same.
+        let gradients = y.sum().backward();
+        assert!(x.grad(&gradients).is_some());
     }
 }

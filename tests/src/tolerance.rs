@@ -19,6 +19,8 @@ pub const SCORE: f64 = 1e-5;
 pub const MASK_PIXELS: usize = 3;
 /// Two ways of computing one operation in this project, relative.
 pub const ONE_OPERATION: f64 = 1e-5;
+/// Weights after updates by a batch in parts and by the whole batch, relative.
+pub const ACCUMULATION: f64 = 1e-6;
 /// Evaluator statistics, absolute.
 pub const STATISTIC: f64 = 1e-12;
 /// A gradient against central finite differences of an f32 function, relative.

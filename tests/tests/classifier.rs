@@ -119,6 +119,34 @@ fn a_run_with_workers_goes_as_one_without() {
 }
 
 #[test]
+fn a_classifier_ends_early_with_an_average_and_a_frozen_backbone() {
+    let project = Project::new();
+    // Nothing is better than the first by so much.
+    let sets = [
+        "--set=train.early_stop={ patience = 1, min_delta = 2.0 }",
+        "--set=train.ema={ decay = 0.9, warmup = true }",
+        "--set=train.freeze=[\"backbone\"]",
+    ];
+    let outcome = project.command("train", &[&sets[..], &["--set=expect={}"]].concat());
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    assert!(outcome.out.contains("ended after step "), "{}", outcome.out);
+    assert!(outcome.out.contains("frozen      backbone\n"), "{}", outcome.out);
+
+    let outcome = project.command("info", &sets[2..]);
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let group = |name: &str| {
+        let mut lines = outcome.out.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
+        lines
+            .find(|line| line.len() == 6 && line[0].ends_with(name))
+            .unwrap_or_else(|| panic!("{}", outcome.out))
+    };
+    assert_eq!(group("frozen")[1..4], ["0.00000", "0.000e0", "0"]);
+    assert_ne!(group("decay")[2], "0.000e0");
+    refused(project.command("info", &["--set=train.freeze=[\"hed\"]"]), "the nearest is \"head\"");
+    refused(project.run(vec!["info".to_owned(), "v3".to_owned()]), "or a recipe's file");
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let project = Project::new();
     refused(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use cvx_backbone::{BlockNorm, ClassifierConfig, ConvNextConfig, Layout, NameScheme, Variant};
 use cvx_heads::UperNetConfig;
 use cvx_tests::project_root;
@@ -185,4 +185,43 @@ fn labelling_an_image_takes_a_part_of_what_its_logits_would() {
     let said = String::from_utf8_lossy(&child.stdout);
     println!("{said}");
     assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+}
+
+/// The variable by which the test tells its child process which stages recompute their blocks' inner values.
+const CHILD_STAGES: &str = "CVX_TEST_MEMORY_STAGES";
+
+#[test]
+fn a_child_process_goes_backward_and_says_what_it_took() {
+    let Ok(stages) = std::env::var(CHILD_STAGES) else {
+        return;
+    };
+    memory::keep_freed();
+    let stages: Vec<usize> =
+        stages.chars().filter_map(|stage| stage.to_digit(10)).map(|stage| stage as usize).collect();
+    let device = Device::flex().autodiff();
+    let backbone = ConvNextConfig::of(Variant::V2Atto).init(&device).recomputing(&stages);
+    let images = Tensor::<4>::random([4, 3, 256, 256], Distribution::Default, &device);
+    let maps = backbone.forward(images);
+    maps.c5.square().sum().backward();
+    println!("{}", memory::peak_resident().map_or_else(String::new, |bytes| format!("peak {bytes}")));
+}
+
+#[test]
+fn stages_that_recompute_inner_values_take_less_memory() {
+    let peak = |stages: &str| {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_child_process_goes_backward_and_says_what_it_took", "--nocapture"])
+            .env(CHILD_STAGES, stages)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout).into_owned();
+        assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+        said.lines().find_map(|line| line.strip_prefix("peak ")?.parse::<u64>().ok())
+    };
+    let (Some(kept), Some(one), Some(all)) = (peak("none"), peak("0"), peak("0123")) else {
+        println!("skipped: this system does not tell how much memory a process took");
+        return;
+    };
+    println!("kept: {} MB, first stage recomputed: {} MB, all: {} MB", kept >> 20, one >> 20, all >> 20);
+    assert!(one < kept && all < one && all * 5 < kept * 4, "{kept} {one} {all}");
 }

@@ -1,10 +1,12 @@
 //! What is typed alike after every program that works by a recipe.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::device_spec::DeviceSpec;
+use crate::train::interrupt::parse_duration;
 
 /// Which recipe, and what to change in it.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +28,39 @@ pub struct TrainArgs {
     /// auto, cpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
-    /// Go on from the run folder's last checkpoint; from the start when there is none
+    /// Go on from the run folder's newest sound checkpoint; from the start when there is none
     #[arg(long)]
     pub resume: bool,
+    /// Save and end after so much time, as in `90s`, `30m`, `2h`; --resume goes on there
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_time: Option<Duration>,
+}
+
+impl TrainArgs {
+    /// What to type to go on with this run.
+    pub(crate) fn resume_command(&self, program: &str) -> String {
+        let Self { recipe: RecipeArgs { recipe, set }, device, resume: _, max_time } = self;
+        let mut command = format!("{program} train {}", quoted(&recipe.display().to_string()));
+        for assignment in set {
+            command += &format!(" --set {}", quoted(assignment));
+        }
+        if *device != DeviceSpec::Auto {
+            command += &format!(" --device {device}");
+        }
+        if let Some(time) = max_time {
+            command += &format!(" --max-time {}s", time.as_secs());
+        }
+        command + " --resume"
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Arguments of `eval`.
@@ -58,4 +90,24 @@ pub struct CheckArgs {
     /// Print at most this many findings of one kind
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub limit: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_gone_on_with_by_what_it_was_begun_with() {
+        let args = TrainArgs {
+            recipe: RecipeArgs {
+                recipe: "configs/smoke/coco.toml".into(),
+                set: vec!["train.epochs=3".to_owned(), "run.folder=my runs/it's".to_owned()],
+            },
+            device: DeviceSpec::Cpu,
+            resume: false,
+            max_time: Some(Duration::from_secs(1800)),
+        };
+        let expected = r"cvx-det train configs/smoke/coco.toml --set train.epochs=3 --set 'run.folder=my runs/it'\''s' --device cpu --max-time 1800s --resume";
+        assert_eq!(args.resume_command("cvx-det"), expected);
+    }
 }

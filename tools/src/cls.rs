@@ -17,7 +17,7 @@ mod predict;
 pub mod recipe;
 mod train;
 
-pub use self::args::{Cli, Command, InfoArgs, PredictArgs};
+pub use self::args::{Cli, Command, InfoArgs, PredictArgs, Subject};
 pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;

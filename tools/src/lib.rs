@@ -22,6 +22,7 @@ pub mod pretrain;
 pub mod recipe;
 pub mod report;
 pub mod safetensors_file;
+pub mod schedule;
 pub mod seg;
 pub mod train;
 pub(crate) mod verdict;

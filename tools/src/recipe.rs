@@ -19,7 +19,8 @@ mod file;
 mod model;
 mod overrides;
 mod paths;
-mod training;
+mod plan;
+pub(crate) mod training;
 mod transform;
 
 pub use self::file::{Kind, load};
@@ -28,7 +29,10 @@ pub use self::model::{
     WeightsFile,
 };
 pub use self::paths::resolve as resolve_path;
-pub use self::training::{Adamw, Decay, LayerDecay, Optimizer, Schedule, Train, WeightDecaySpares};
+pub(crate) use self::plan::Plan;
+pub use self::training::{
+    Adamw, Decay, EarlyStop, Ema, LayerDecay, Optimizer, Schedule, Train, WeightDecaySpares,
+};
 pub use self::transform::{EmptyCrop, TransformRecipe};
 
 /// One run, as written in a TOML file.
@@ -129,8 +133,10 @@ pub struct Input {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Evaluate after every so many epochs, and after the last.
-    pub every_epochs: usize,
+    /// Evaluate after every so many epochs, and after the last. Either this or `every_steps` is given.
+    pub every_epochs: Option<usize>,
+    /// Evaluate after every so many steps, and after the last.
+    pub every_steps: Option<usize>,
     /// Images at a time. No effect on results beyond rounding.
     pub batch_size: usize,
     /// Images are scaled, keeping their ratio, so that the shorter side reaches this ..
@@ -154,4 +160,12 @@ pub enum Expectation {
         /// Allowed distance, inclusive.
         tolerance: f64,
     },
+}
+
+impl Recipe {
+    /// What it says of the run.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        let evaluate_every = (self.evaluate.every_epochs, self.evaluate.every_steps);
+        self.train.plan(self.seed, evaluate_every, &self.evaluate.best_by, (&self.optimizer, &self.schedule))
+    }
 }

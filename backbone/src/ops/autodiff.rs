@@ -23,7 +23,8 @@ use crate::mask::Mask;
 struct Block;
 
 impl Backward<Flex, BLOCK_TENSORS> for Block {
-    type State = (BlockTensors, Saved);
+    /// Without what was saved, it is computed once more.
+    type State = (BlockTensors, Option<Saved>);
 
     fn backward(
         self,
@@ -33,6 +34,8 @@ impl Backward<Flex, BLOCK_TENSORS> for Block {
     ) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
         let (tensors, saved) = ops.state;
+        let saved = saved.or_else(|| tensors.forward(Keep::ForBackward).1);
+        let Some(saved) = saved else { unreachable!("`ForBackward` keeps something") };
         let shapes = tensors.shapes();
         let is_grn = tensors.is_grn();
         let BlockGradients {
@@ -144,6 +147,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        is_recomputed: bool,
         mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self> {
         let tensors = [
@@ -165,11 +169,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let tensors = BlockTensors::new(tensors, is_grn, is_scaled, mask);
         match Block.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
+                // The same pass either way: one that keeps nothing adds in another order.
                 let (output, saved) = tensors.forward(Keep::ForBackward);
-                match saved {
-                    Some(saved) => prepared.finish((tensors, saved), output),
-                    None => unreachable!("`ForBackward` keeps something"),
-                }
+                prepared.finish((tensors, saved.filter(|_| !is_recomputed)), output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(tensors.forward(Keep::Nothing).0),
         }

@@ -23,7 +23,7 @@ pub(super) const BLOCK_TENSORS: usize = 12;
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait FusedOps: Backend {
     /// `ops::block`, or `ops::block_of_visible` with a mask. For V1, `gamma` is layer scale and `beta` is not read;
-    /// `scale` is read if `is_scaled`.
+    /// `scale` is read if `is_scaled`; `is_recomputed` says what the backward pass does for inner values.
     #[allow(clippy::too_many_arguments, reason = "the macro takes tensors one by one, and copies this")]
     fn fused_block(
         x: FloatTensor<Self>,
@@ -40,6 +40,7 @@ pub(crate) trait FusedOps: Backend {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        is_recomputed: bool,
         mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self>;
 

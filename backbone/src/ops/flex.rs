@@ -189,6 +189,7 @@ impl FusedOps for Flex {
         scale: FloatTensor<Self>,
         is_grn: bool,
         is_scaled: bool,
+        _is_recomputed: bool,
         mask: Option<Arc<Mask>>,
     ) -> FloatTensor<Self> {
         let tensors = [

@@ -62,21 +62,45 @@ pub enum Mixing {
     },
 }
 
-/// A ConvNeXt block: `x + scale * branch(x)`, `scale` being one factor an image.
+/// What becomes of a block's inner values, five times as many as its input has, until its backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inner {
+    /// They are kept.
+    #[default]
+    Kept,
+    /// They are computed once more, to the same bits: less memory, for the time of another forward pass. On other devices
+    /// than Flex they are kept all the same.
+    Recomputed,
+}
+
+/// A ConvNeXt block: `x + scale * branch(x)`, `scale` being one factor an image. Inner values are kept.
 ///
 /// # Shapes
 /// - `x_nhwc`, output: `[batch, height, width, channels]`
 /// - `scale`: `[batch]`
 pub fn block(x_nhwc: Tensor<4>, weights: BlockWeights, scale: Option<Tensor<1>>) -> Tensor<4> {
+    block_with(x_nhwc, weights, scale, Inner::Kept)
+}
+
+/// As [`block`], with a choice.
+///
+/// # Shapes
+/// As of [`block`].
+pub fn block_with(
+    x_nhwc: Tensor<4>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+    inner: Inner,
+) -> Tensor<4> {
     if !is_fused(&x_nhwc) {
         return composed::block(x_nhwc, weights, scale);
     }
-    fused_block(x_nhwc, weights, scale, None)
+    fused_block(x_nhwc, weights, scale, None, inner)
 }
 
 /// A ConvNeXt block of which only the visible positions are computed, as if hidden ones were zero.
 ///
-/// GRN pools over the visible positions of each image.
+/// GRN pools over the visible positions of each image. Inner values are kept.
 ///
 /// # Shapes
 /// - `x_patches`, output: `[batch * visible, side, side, channels]`, as [`Mask::visible_of`] cuts them
@@ -90,12 +114,29 @@ pub fn block_of_visible(
     weights: BlockWeights,
     scale: Option<Tensor<1>>,
 ) -> Tensor<4> {
+    block_of_visible_with(x_patches, mask, weights, scale, Inner::Kept)
+}
+
+/// As [`block_of_visible`], with a choice.
+///
+/// # Shapes
+/// As of [`block_of_visible`].
+///
+/// # Panics
+/// As [`block_of_visible`].
+pub fn block_of_visible_with(
+    x_patches: Tensor<4>,
+    mask: &Arc<Mask>,
+    weights: BlockWeights,
+    scale: Option<Tensor<1>>,
+    inner: Inner,
+) -> Tensor<4> {
     let [count, side, across, _] = x_patches.dims();
     assert_eq!([count, side], [mask.batch() * mask.visible(), across], "patches of another mask");
     if !is_fused(&x_patches) {
         return composed::block_of_visible(x_patches, mask, weights, scale);
     }
-    fused_block(x_patches, weights, scale, Some(Arc::clone(mask)))
+    fused_block(x_patches, weights, scale, Some(Arc::clone(mask)), inner)
 }
 
 fn fused_block(
@@ -103,6 +144,7 @@ fn fused_block(
     weights: BlockWeights,
     scale: Option<Tensor<1>>,
     mask: Option<Arc<Mask>>,
+    inner: Inner,
 ) -> Tensor<4> {
     let BlockWeights {
         depthwise_weight,
@@ -137,6 +179,7 @@ fn fused_block(
         scale.into_dispatch(),
         is_grn,
         is_scaled,
+        inner == Inner::Recomputed,
         mask,
     ))
 }

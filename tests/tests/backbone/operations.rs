@@ -4,7 +4,7 @@
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use burn::tensor::TensorData;
-use cvx_backbone::ops::{self, BlockWeights, Mixing, composed};
+use cvx_backbone::ops::{self, BlockWeights, Inner, Mixing, composed};
 use cvx_backbone::{BlockNorm, ConvNextConfig};
 use cvx_tests::tensors::{gradient, values};
 use cvx_tests::tolerance::{FINITE_DIFFERENCE, GRADIENT, ONE_OPERATION, assert_close};
@@ -114,6 +114,29 @@ fn the_fused_block_equals_the_composed_one() {
         block_case([3, 7, 7, 20], is_grn, Some(&[0.0, 1.0, 1.25]));
         block_case([2, 17, 30, 40], is_grn, Some(&[2.0, 0.5]));
         block_case([1, 3, 2, 129], is_grn, None);
+    }
+}
+
+#[test]
+fn inner_values_that_are_recomputed_give_the_same_bits() {
+    let device = Device::flex().autodiff();
+    for is_grn in [true, false] {
+        let run = |inner: Inner| {
+            let mut draw = Draw::new(5, &device);
+            let x = draw.tensor([3, 9, 13, 24], 1.0);
+            let weights = draw.weights(24, is_grn);
+            let scale = Tensor::from_data([0.0, 1.0, 1.25], &device);
+            let y = ops::block_with(x.clone(), weights.clone(), Some(scale), inner);
+            let gradients = y.clone().powi_scalar(2).sum().backward();
+            let mut found = vec![("x", gradient(&x, &gradients)), ("output", values(y))];
+            found.extend(block_gradients(&weights, &gradients));
+            found
+        };
+        let (kept, recomputed) = (run(Inner::Kept), run(Inner::Recomputed));
+        for ((name, kept), (_, recomputed)) in kept.iter().zip(&recomputed) {
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(kept), bits(recomputed), "{name}");
+        }
     }
 }
 

@@ -104,8 +104,9 @@ fn a_set_of_an_unknown_path_lists_the_known_ones() {
     set(
         "train.epoch=3",
         "error: --set train.epoch=3 does not fit [TMP]/recipe.toml
-  unknown field `epoch`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `max_grad_norm`, \
-         `group_by_aspect`, `transforms`, `workers`, `checkpoint_every_steps`
+  unknown field `epoch`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `lr_batch_size`, `max_grad_norm`, \
+         `ema`, `freeze`, `early_stop`, `recompute_stages`, `group_by_aspect`, `transforms`, `workers`, \
+         `checkpoint_every_steps`, `keep_checkpoints`
   in `train`
 ",
     );
@@ -139,6 +140,38 @@ fn a_set_of_a_wrong_type_says_so() {
   `seed` is a value, it has no `value`
 ",
     );
+}
+
+#[test]
+fn what_a_run_cannot_do_is_named_with_its_entry() {
+    let cases = [
+        (
+            "train.ema={ decay = 1.0, warmup = true }",
+            "train.ema.decay = 1: must be at least 0 and below 1; 0.9999 is usual",
+        ),
+        (
+            "train.early_stop={ patience = 0, min_delta = 0.0 }",
+            "train.early_stop.patience = 0: must be at least 1",
+        ),
+        (
+            "train.early_stop={ patience = 3, min_delta = -0.1 }",
+            "train.early_stop.min_delta = -0.1: must not be negative",
+        ),
+        ("train.keep_checkpoints=0", "train.keep_checkpoints = 0: must be at least 1"),
+        ("train.lr_batch_size=0", "train.lr_batch_size = 0: must be at least 1"),
+        ("train.recompute_stages=[0, 4]", "train.recompute_stages.1 = 4: must be a stage, 0 to 3"),
+        (
+            "evaluate.every_steps=3",
+            "evaluate.every_epochs = 1 and evaluate.every_steps = 3: only one of them may be given",
+        ),
+        (
+            "evaluate={ batch_size = 2, short_side = 64, long_side = 64, best_by = \"mask/ap\" }",
+            "evaluate.every_epochs is missing: say when to evaluate; possible: every_epochs, every_steps",
+        ),
+    ];
+    for (assignment, expected) in cases {
+        set(assignment, &format!("error: [TMP]/recipe.toml cannot work\n  {expected}\n"));
+    }
 }
 
 #[test]

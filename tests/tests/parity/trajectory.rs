@@ -1,12 +1,16 @@
 //! Updates of a classifier, against the same ones in PyTorch. Optimizer, layer decay, weight decay, backbone and its
 //! gradients must all be right for this to pass.
 
+use std::path::Path;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use cvx_backbone::Classifier;
 use cvx_tests::golden::{Array, Golden};
 use cvx_tests::tolerance::{self, assert_close};
 use cvx_tools::train::adamw::{AdamW, AdamWConfig};
 use cvx_tools::train::clip::{NormSquared, ParamGradients};
+use cvx_tools::train::ema::{Ema, EmaConfig};
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
 use cvx_tools::train::params;
 use cvx_tools::weights::Published;
@@ -45,6 +49,8 @@ fn assert_trains_as_in_pytorch(golden: &Golden) {
     let labels = golden.npy("input_labels.npy");
     let batch = images.shape[1];
     let step_values = images.values.len() / images.shape[0];
+    let (decay, mut averages) = (number(&meta["ema_decay"]), 0);
+    let mut ema = Ema::new(EmaConfig { decay, warmup: false }, &model);
     for (step, expected) in trajectory["f32"].as_array().expect("steps").iter().enumerate() {
         let shape = &images.shape[1..];
         let values = images.values[step * step_values..][..step_values].to_vec();
@@ -60,7 +66,13 @@ fn assert_trains_as_in_pytorch(golden: &Golden) {
         let norm = norm_squared.sqrt();
         assert_relative("norm", step, norm, number(&expected["total_grad_norm"]), tolerance::GRADIENT);
         model = optimizer.step(model, gradients, number(&expected["lr"]), 1.0);
+        ema.follow(&model, step);
+        if let Some(norms) = expected.get("ema_norms") {
+            assert_norms(&ema.averaged(model.clone()), norms, &initial);
+            averages += 1;
+        }
     }
+    assert_eq!(averages, 1, "{}", golden.file("meta.json").display());
     let expected = golden.tensors("final.safetensors");
     let published = Published::open(&initial, None).expect("a checkpoint");
     params::read_each(&model, &mut |path, data| {
@@ -72,6 +84,25 @@ fn assert_trains_as_in_pytorch(golden: &Golden) {
         Ok(())
     })
     .expect("nothing fails");
+}
+
+/// The norm of every parameter of an average of weights.
+fn assert_norms(average: &Classifier, expected: &serde_json::Value, initial: &Path) {
+    let published = Published::open(initial, None).expect("a checkpoint");
+    let mut compared = 0;
+    params::read_each(average, &mut |path, data| {
+        let name = published.name(path).expect("an official name");
+        let squares = data.as_slice::<f32>().expect("f32").iter().map(|&value| f64::from(value).powi(2));
+        let (norm, expected) = (squares.sum::<f64>().sqrt(), number(&expected[&name]));
+        assert!(
+            (norm - expected).abs() <= tolerance::FORWARD * expected,
+            "{name}: {norm}, expected {expected}"
+        );
+        compared += 1;
+        Ok(())
+    })
+    .expect("nothing fails");
+    assert_eq!(Some(compared), expected.as_object().map(serde_json::Map::len));
 }
 
 fn smoothed_cross_entropy(logits: Tensor<2>, labels: &[f32], smoothing: f32) -> Tensor<1> {

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use cvx_tools::det;
 use cvx_tools::exit::{Exit, Streams};
+use cvx_tools::safetensors_file::SafetensorsFile;
 use cvx_tools::train::step_log::{self, StepRecord};
 use serde_json::Value;
 
@@ -149,4 +150,29 @@ fn a_batch_in_parts_and_a_decoder_of_two_blocks_learn_too() {
         ["--set=train.batch_size=4", "--set=train.accumulation_steps=2", "--set=autoencoder.decoder_depth=2"];
     project.trained("parts", &parts);
     assert_eq!(losses(&project, "parts").len(), 4, "five images in parts of two, two parts a step");
+}
+
+#[test]
+fn a_pretraining_averages_its_weights_and_tells_its_groups_and_schedules() {
+    let project = Project::new();
+    let sets = [
+        "--set=train.ema={ decay = 0.9, warmup = true }",
+        "--set=train.freeze=[\"decoder\"]",
+        "--set=train.early_stop={ patience = 1, min_delta = 9.0 }",
+        "--set=train.epochs=5",
+    ];
+    let outcome = project.trained("run", &sets);
+    assert!(outcome.out.contains("ended after step 4: no better evaluation"), "{}", outcome.out);
+    let last = project.path("run/checkpoints/last.safetensors");
+    let last = SafetensorsFile::open(&last).unwrap();
+    assert!(last.info("ema.mask_token").is_some() && last.info("adamw.m.decoder.0.dwconv.weight").is_none());
+
+    let (recipe, picture) = (project.text("recipe.toml"), project.text("schedule.png"));
+    let schedule = format!("--schedule={picture}");
+    let outcome = project.run(&["info", &recipe, &schedule, "--images=300", sets[1]]);
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    for part in ["frozen", "decay", "learning rate over ", "drop path in every step"] {
+        assert!(outcome.out.contains(part), "{part} in {}", outcome.out);
+    }
+    assert!(image::open(picture).unwrap().width() > 1000);
 }

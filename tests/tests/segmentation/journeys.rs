@@ -3,6 +3,7 @@
 use std::fs;
 
 use cvx_tools::exit::Exit;
+use cvx_tools::safetensors_file::SafetensorsFile;
 use cvx_tools::train::step_log::{self, StepRecord};
 use serde_json::Value;
 
@@ -101,4 +102,36 @@ fn a_sound_data_set_is_told_to_be() {
     assert_eq!(checked.exit, Exit::Done, "{}", checked.err);
     assert!(checked.out.contains("training would run"), "{}", checked.out);
     assert!(checked.out.contains("left") && checked.out.contains("50.000"), "{}", checked.out);
+}
+
+#[test]
+fn a_frozen_head_keeps_its_running_statistics_and_an_average_takes_those_of_the_others() {
+    let project = Project::new();
+    let sets = [
+        "--set=train.freeze=[\"heads.auxiliary_head\"]",
+        "--set=train.ema={ decay = 0.99, warmup = true }",
+        "--set=train.recompute_stages=[0, 2]",
+    ];
+    let trained = project.on_shapes("train", "run", &sets);
+    assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    assert!(trained.out.contains("frozen      heads.auxiliary_head\n"), "{}", trained.out);
+    let last = SafetensorsFile::open(&project.path("run/checkpoints/last.safetensors")).unwrap();
+    let values = |entry: &str| -> Vec<f32> {
+        let bytes = last.bytes(entry).unwrap();
+        bytes.chunks(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect()
+    };
+    let means: Vec<String> =
+        last.tensors().map(|(entry, _)| entry).filter(|entry| entry.ends_with("running_mean")).collect();
+    let (mut frozen, mut moved) = (0, 0);
+    for entry in means.iter().filter(|entry| entry.starts_with("model.")) {
+        let stays = values(entry).iter().all(|&value| value == 0.0);
+        assert_eq!(stays, entry.contains("auxiliary_head"), "{entry}");
+        (frozen, moved) = if stays { (frozen + 1, moved) } else { (frozen, moved + 1) };
+        let average = entry.replacen("model.", "ema.", 1);
+        assert_eq!(values(&average), values(entry), "{entry}");
+        let weight = entry.replace("running_mean", "weight");
+        let average = average.replace("running_mean", "weight");
+        assert_eq!(values(&average) == values(&weight), stays, "{weight}");
+    }
+    assert!(frozen > 0 && moved > 0, "{means:?}");
 }

@@ -1,14 +1,17 @@
 //! What layer decay refuses and weight decay spares; AdamW against figures computed by hand.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
-use cvx_tests::tolerance::{ONE_OPERATION, assert_close};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use cvx_tests::tolerance::{ACCUMULATION, ONE_OPERATION, assert_close};
 use cvx_tools::train::adamw::{AdamW, AdamWConfig};
 use cvx_tools::train::clip::ParamGradients;
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
 use cvx_tools::train::params::{self, ParamInfo};
+use cvx_tools::train::run_folder::Start;
+use cvx_tools::train::trainer::{Trainer, TrainerConfig};
 
-use crate::toy::MMDET_DECAY;
+use crate::toy::{MMDET_DECAY, config, generator, parts};
 
 const OFFICIAL_DECAY: WeightDecay = WeightDecay { value: 0.05, exempt: DecayExempt::OneAxisBiasGammaBeta };
 
@@ -62,6 +65,63 @@ fn adamw_moves_as_computed_by_hand() {
         let values = [model.weight.val().into_scalar_f32(), model.bias.val().into_scalar_f32()];
         assert_close("parameters", &values, &expected, ONE_OPERATION);
     }
+}
+
+/// Two layers between which nothing is random and nothing is a matter of the batch.
+#[derive(Module, Debug)]
+struct Plain {
+    first: Linear,
+    second: Linear,
+}
+
+impl Plain {
+    fn loss(&self, examples: std::ops::Range<usize>) -> Tensor<1> {
+        let (count, device) = (examples.len(), self.first.weight.device());
+        let values =
+            examples.flat_map(|example| (0..6).map(move |input| ((example * 6 + input) as f32 * 0.37).sin()));
+        let inputs = Tensor::<2>::from_data(TensorData::new(values.collect(), [count, 6]), &device);
+        let error = self.second.forward(self.first.forward(inputs.clone()).tanh()) - inputs.sum_dim(1);
+        error.square().mean()
+    }
+}
+
+#[test]
+fn four_parts_of_a_batch_update_as_the_whole_batch_does() {
+    let _turn = generator();
+    let folder = tempfile::tempdir().expect("a folder");
+    let trained = |parts_of_batch: usize| {
+        let device = Device::flex().autodiff();
+        device.seed(3);
+        let model = Plain {
+            first: LinearConfig::new(6, 5).init(&device),
+            second: LinearConfig::new(5, 1).init(&device),
+        };
+        let run = folder.path().join(parts_of_batch.to_string());
+        // Clipping, too, is of the whole batch's gradient.
+        let config = TrainerConfig { clip_norm: Some(0.5), ..config(parts_of_batch) };
+        let parts = parts(&run, Start::Fresh, config, &model, &[]).expect("parts");
+        let mut trainer = Trainer::new(model, parts).expect("a run");
+        for step in 0..5 {
+            let size = 8 / parts_of_batch;
+            for part in 0..parts_of_batch {
+                trainer.begin_step();
+                let begin = step * 8 + part * size;
+                let loss = trainer.model().loss(begin..begin + size);
+                trainer.step(vec![("square", loss)], size).expect("a step");
+            }
+        }
+        let mut found = Vec::new();
+        params::read_each(trainer.model(), &mut |_, data| {
+            found.extend(data.as_slice::<f32>().expect("f32"));
+            Ok(())
+        })
+        .expect("nothing fails");
+        assert_eq!(trainer.position().step, 5);
+        found
+    };
+    let (whole, parts) = (trained(1), trained(4));
+    assert_eq!(whole.len(), 41);
+    assert_close("weights after five updates", &parts, &whole, ACCUMULATION);
 }
 
 trait ScalarF32 {

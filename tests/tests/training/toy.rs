@@ -64,15 +64,18 @@ impl Toy {
     }
 }
 
-fn config(accumulation: usize) -> TrainerConfig {
+pub(crate) fn config(accumulation: usize) -> TrainerConfig {
     TrainerConfig {
         seed: 11,
         epochs: EPOCHS,
         accumulation,
         clip_norm: Some(2.0),
+        ema: None,
         evaluate: Every::Epochs(1),
         checkpoint: Every::Steps(2),
+        keep_checkpoints: 2,
         best_metric: "box/ap".to_owned(),
+        patience: None,
     }
 }
 
@@ -90,10 +93,27 @@ pub(crate) fn told(recipe: &str, start: Start) -> Told<'_> {
 }
 
 pub(crate) fn trainer(folder: &Path, start: Start, accumulation: usize) -> anyhow::Result<Trainer<Toy>> {
+    trainer_of(folder, start, config(accumulation))
+}
+
+pub(crate) fn trainer_of(folder: &Path, start: Start, config: TrainerConfig) -> anyhow::Result<Trainer<Toy>> {
     let device = Device::flex().autodiff();
     let model = toy(&device, 5);
-    let groups = ParamGroups::new(&params::list(&model), LayerDecay::None, MMDET_DECAY)?;
-    let parts = TrainerParts {
+    Trainer::new(model.clone(), parts(folder, start, config, &model, &[])?)
+}
+
+/// What a run of any model is made of besides it; `frozen` parts stay as they are.
+pub(crate) fn parts<M: Module>(
+    folder: &Path,
+    start: Start,
+    config: TrainerConfig,
+    model: &M,
+    frozen: &[&str],
+) -> anyhow::Result<TrainerParts> {
+    let params = params::list(model);
+    let frozen: Vec<String> = frozen.iter().map(|&part| part.to_owned()).collect();
+    let groups = ParamGroups::new(&params, LayerDecay::None, MMDET_DECAY)?.freezing(&params, &frozen)?;
+    Ok(TrainerParts {
         optimizer: AdamW::new(AdamWConfig::TORCH, groups),
         schedule: Schedule {
             base_lr: 0.02,
@@ -102,23 +122,32 @@ pub(crate) fn trainer(folder: &Path, start: Start, accumulation: usize) -> anyho
         },
         run: RunFolder::open(folder, &told("seed = 11\n", start))?,
         description: description(),
-        config: config(accumulation),
+        config,
         progress: Progress::lines(30, Box::new(std::io::sink())),
-    };
-    Trainer::new(model, parts)
+    })
 }
 
 /// Trains until `stop` says so after an update, then drops everything, as a process that ends does.
-pub(crate) fn train(
+pub(crate) fn train(trainer: Trainer<Toy>, stop: impl Fn(&Position) -> bool) -> anyhow::Result<Option<Toy>> {
+    train_with(trainer, stop, |position| position.epoch as f64 / 10.0)
+}
+
+/// As [`train`], with the figure that an evaluation comes to.
+pub(crate) fn train_with(
     mut trainer: Trainer<Toy>,
     stop: impl Fn(&Position) -> bool,
+    ap: impl Fn(&Position) -> f64,
 ) -> anyhow::Result<Option<Toy>> {
-    loop {
+    let evaluate_if_due = |trainer: &mut Trainer<Toy>| -> anyhow::Result<()> {
         if trainer.evaluation_due() {
-            let ap = trainer.position().epoch as f64 / 10.0;
+            let ap = ap(trainer.position());
             trainer.record_evaluation(&BTreeMap::from([("box/ap".to_owned(), ap)]))?;
-            trainer.save()?;
+            trainer.save_or_warn();
         }
+        Ok(())
+    };
+    'run: loop {
+        evaluate_if_due(&mut trainer)?;
         if trainer.is_finished() {
             break;
         }
@@ -127,15 +156,19 @@ pub(crate) fn train(
             let number = (trainer.position().epoch * BATCHES + batch) as u64;
             let losses = trainer.model().losses(number, sampling_seed);
             trainer.step(losses, 4)?;
+            evaluate_if_due(&mut trainer)?;
+            if trainer.is_finished() {
+                break 'run;
+            }
             if trainer.checkpoint_due() {
-                trainer.save()?;
+                trainer.save_or_warn();
             }
             if stop(trainer.position()) {
                 return Ok(None);
             }
         }
         trainer.finish_epoch()?;
-        trainer.save()?;
+        trainer.save_or_warn();
         // Also a run that ends in an evaluation.
         if stop(trainer.position()) {
             return Ok(None);
@@ -144,7 +177,7 @@ pub(crate) fn train(
     Ok(Some(trainer.finish()?))
 }
 
-pub(crate) fn values(model: &Toy) -> Vec<(String, Vec<u32>)> {
+pub(crate) fn values<M: Module>(model: &M) -> Vec<(String, Vec<u32>)> {
     let mut found = Vec::new();
     params::read_each(model, &mut |path, data| {
         let values = data.as_slice::<f32>().expect("f32").iter().map(|value| value.to_bits());

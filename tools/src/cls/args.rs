@@ -1,6 +1,7 @@
 //! What can be typed after `cvx-cls`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use cvx_backbone::Variant;
@@ -8,6 +9,7 @@ use cvx_backbone::Variant;
 use crate::args::{EvalArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
+use crate::schedule::ScheduleArgs;
 
 /// ConvNeXt as a classifier.
 ///
@@ -29,7 +31,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Classify images; writes a table
     Predict(PredictArgs),
-    /// Print parameters, FLOPs and feature maps of a published size, or measure how fast it is on this machine
+    /// Print parameters, FLOPs, feature maps, and of a recipe the groups with their learning rates, or measure how fast it
+    /// is on this machine
     Info(InfoArgs),
 }
 
@@ -56,10 +59,13 @@ pub struct PredictArgs {
 /// Arguments of `info`.
 #[derive(Debug, Clone, Args)]
 pub struct InfoArgs {
-    /// A published size, as `model.backbone` in a recipe: v2-atto to v2-huge, v1-atto to v1-xlarge
-    #[arg(value_name = "BACKBONE")]
-    pub backbone: Variant,
-    /// Number of classes
+    /// A published size, as `model.backbone` in a recipe: v2-atto to v2-huge, v1-atto to v1-xlarge; or a recipe
+    #[arg(value_name = "BACKBONE | RECIPE.toml")]
+    pub subject: Subject,
+    /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Number of classes of a published size; a recipe says its own
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub classes: u32,
     /// Input height and width for the FLOPs and for --bench, as in `224x224`
@@ -68,6 +74,29 @@ pub struct InfoArgs {
     /// How to measure instead
     #[command(flatten)]
     pub bench_args: BenchArgs,
+    /// What to show of a recipe's schedules
+    #[command(flatten)]
+    pub schedule_args: ScheduleArgs,
+}
+
+/// What `info` is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A published size.
+    Published(Variant),
+    /// A recipe's file.
+    Recipe(PathBuf),
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.ends_with(".toml") {
+            return Ok(Self::Recipe(PathBuf::from(text)));
+        }
+        text.parse().map(Self::Published).map_err(|error| format!("{error}, or a recipe's file, NAME.toml"))
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,37 @@
-//! `cvx-cls info`: what a classifier of a published size is made of.
+//! `cvx-cls info`: what a classifier of a published size, or of a recipe, is made of.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use burn::module::Module;
 use burn::prelude::*;
 use cvx_backbone::{ClassifierConfig, ConvNextConfig};
 
-use super::InfoArgs;
+use super::args::{InfoArgs, Subject};
 use super::bench::Bench;
+use super::{Recipe, data};
 use crate::exit::{Exit, Streams};
 use crate::flops;
+use crate::recipe;
+use crate::train::params;
 
-/// Prints parameters, FLOPs and feature maps, or measures.
+/// Prints parameters, FLOPs, feature maps and a recipe's groups with their learning rates, or measures.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let out = &mut *streams.out;
-    let backbone = ConvNextConfig::of(args.backbone);
-    let config = ClassifierConfig::new(backbone.clone(), args.classes as usize);
+    let recipe: Option<Recipe> = match &args.subject {
+        Subject::Recipe(path) => Some(recipe::load(path, &args.set)?),
+        Subject::Published(_) => {
+            ensure!(
+                args.set.is_empty() && args.schedule_args.schedule.is_none(),
+                "--set and --schedule are for recipes, as configs/smoke/classify.toml; a published size has none"
+            );
+            None
+        }
+    };
+    let (backbone, num_classes) = match (&args.subject, &recipe) {
+        (_, Some(recipe)) => (recipe.model.config(), recipe.head.num_classes),
+        (Subject::Published(variant), None) => (ConvNextConfig::of(*variant), args.classes as usize),
+        (Subject::Recipe(_), None) => unreachable!("it was just read"),
+    };
+    let config = ClassifierConfig::new(backbone.clone(), num_classes);
     if args.bench_args.bench {
         let bench = Bench { config: &config, setting: args.bench_args.setting(args.size)? };
         writeln!(out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
@@ -34,7 +51,7 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let [height, width] = args.size;
     let cells = flops::cells(args.size);
     let [_, _, _, channels] = backbone.dims;
-    let (body, head) = (flops::backbone(&backbone, cells), channels as u64 * u64::from(args.classes));
+    let (body, head) = (flops::backbone(&backbone, cells), channels as u64 * num_classes as u64);
     writeln!(out, "\n{:<10} {:>12}", "GFLOPs", format!("{height}x{width}"))?;
     for (part, count) in [("backbone", body), ("head", head), ("total", body + head)] {
         writeln!(out, "{part:<10} {:>12.3}", count as f64 / 1e9)?;
@@ -46,5 +63,15 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         let cells = format!("{}x{}", height / spec.stride, width / spec.stride);
         writeln!(out, "{name:<10} {:>8} {:>8} {cells:>12}", spec.stride, spec.channels)?;
     }
+    let Some(recipe) = recipe else { return Ok(Exit::Done) };
+    let plan = recipe.plan();
+    let groups = plan.groups(&params::trained(&classifier)).context("the recipe cannot work")?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    let count = || {
+        let (val_set, _) = data::open_val(&recipe)?;
+        let train_set = data::open_train(&recipe, &val_set)?;
+        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+    };
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
     Ok(Exit::Done)
 }

@@ -18,21 +18,20 @@ use crate::args::TrainArgs;
 use crate::classify::images;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
-use crate::recipe::{self, Kind as _, Optimizer};
-use crate::train::adamw::AdamW;
-use crate::train::course::{Evaluated, Task};
-use crate::train::groups::ParamGroups;
+use crate::recipe::{self, Kind as _};
+use crate::train::course::{self, Evaluated, Task};
+use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start, Told};
-use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
-use crate::verdict;
+use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "train.workers",
     "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.recompute_stages",
     "evaluate.batch_size",
     "data.most_unreadable",
     "expect",
@@ -43,6 +42,8 @@ const WITHOUT_EFFECT: [&str; 5] = [
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let interrupt = Interrupt::after(args.max_time);
+
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
@@ -58,17 +59,18 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let train_set = data::open_train(&recipe, &val_set)?;
     let loader = data::train_loader(&recipe, &train_set);
 
-    // Model and optimizer.
+    // The model.
     let autodiff = device.clone().autodiff();
-    let (classifier, remarks) = model::initial(&recipe, &autodiff)?;
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
-    let params = params::trained(&classifier);
-    let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())?;
+    let (mut classifier, remarks) = model::initial(&recipe, &autodiff)?;
+    let plan = recipe.plan();
+    classifier.backbone = classifier.backbone.recomputing(plan.recompute_stages);
+    // What does not fit is known before the folder is there.
+    plan.groups(&params::trained(&classifier))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
-    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
-    let total_steps = steps_per_epoch * recipe.train.epochs;
+    let batches = loader.batches_per_epoch();
+    let total_steps = plan.total_steps(batches);
     let out = &mut *streams.out;
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
     writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
@@ -79,25 +81,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
     writeln!(out, "run folder  {}", recipe.run.folder.display())?;
     remarks.iter().try_for_each(|remark| writeln!(out, "weights     {remark}"))?;
-    let mut trainer = Trainer::new(
-        classifier,
-        TrainerParts {
-            optimizer: AdamW::new(adamw.config(), groups),
-            schedule: recipe.schedule.config(recipe.train.scaled(adamw.lr), steps_per_epoch, total_steps),
-            run,
-            description: model::describe(&recipe, train_set.class_names())?,
-            config: TrainerConfig {
-                seed: recipe.seed,
-                epochs: recipe.train.epochs,
-                accumulation: recipe.train.accumulation_steps,
-                clip_norm: recipe.train.max_grad_norm,
-                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
-                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
-                best_metric: TOP1.to_owned(),
-            },
-            progress: Progress::on_stderr(total_steps),
-        },
-    )?;
+    plan.tell(streams.out)?;
+    let mut trainer =
+        plan.trainer(classifier, run, model::describe(&recipe, train_set.class_names())?, batches)?;
     let task = Task {
         collate: &|samples| {
             let classes: Vec<usize> = samples.iter().map(|sample| train_set.class(sample.index)).collect();
@@ -111,17 +97,13 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
     };
-    let outcome = task.run(&mut trainer, &loader, streams.out);
+    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
     for message in train_set.unreadable().messages() {
         writeln!(streams.err, "left out, since it cannot be read: {message}")?;
     }
-    outcome?;
-
-    // What came out of it.
-    let metrics_file = trainer.run().metrics();
-    let best_checkpoint = trainer.run().best_checkpoint();
-    trainer.finish()?;
-    verdict::of_run(TOP1, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    let ended = ended?;
+    let command = args.resume_command("cvx-cls");
+    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -131,7 +113,7 @@ fn evaluate(
     val_set: &Arc<ImageFolder>,
     device: &Device,
 ) -> Result<Evaluated> {
-    let classifier = trainer.model().valid();
+    let classifier = trainer.judged();
     let judge = Judge { classifier: &classifier, preprocessing: &recipe.input, device };
     let mut counting = Counting::quiet("evaluated", val_set.len());
     let began = Instant::now();

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
+use crate::schedule::ScheduleArgs;
 
 /// Train, evaluate and run Mask R-CNN on ConvNeXt.
 ///
@@ -131,6 +132,9 @@ pub struct InfoArgs {
     /// How to measure instead
     #[command(flatten)]
     pub bench_args: BenchArgs,
+    /// What to show of schedules
+    #[command(flatten)]
+    pub schedule_args: ScheduleArgs,
 }
 
 #[cfg(test)]

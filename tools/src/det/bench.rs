@@ -70,7 +70,9 @@ impl Bench<'_> {
     fn training_step(&self) -> Result<Value> {
         let device = self.setting.device.clone().autodiff();
         device.seed(0);
-        let mut detector = Some(Architecture::of(self.recipe).init(&device));
+        let mut begun = Architecture::of(self.recipe).init(&device);
+        begun.backbone = begun.backbone.recomputing(&self.recipe.train.recompute_stages);
+        let mut detector = Some(begun);
         let (images, sizes, targets) = (self.setting.images(&device), self.sizes(), self.targets());
         let Optimizer::Adamw(adamw) = &self.recipe.optimizer;
         let params = params::trained(detector.as_ref().unwrap_or_else(|| unreachable!("it was just made")));

@@ -4,14 +4,13 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::prelude::*;
 
-use super::Streams;
 use super::args::InfoArgs;
 use super::bench::Bench;
 use super::flops::Flops;
 use super::model::Architecture;
+use super::{Streams, data};
 use crate::exit::Exit;
-use crate::recipe::{self, Head, Optimizer, Recipe};
-use crate::train::groups::ParamGroups;
+use crate::recipe::{self, Head, Recipe};
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
@@ -65,10 +64,15 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(out, "{name:<10} {:>8} {:>8} {cells:>12}", spec.stride, spec.channels)?;
     }
 
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
-    let params = params::list(&detector);
-    let groups = ParamGroups::new(&params, adamw.layer_decay(), adamw.weight_decay())
+    let plan = recipe.plan();
+    let groups = plan
+        .groups(&params::trained(&detector))
         .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
-    writeln!(out, "\nlearning rates are scaled from lr = {}\n{groups}", adamw.lr)?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    let count = || {
+        let [train_set, _] = data::open(&recipe)?;
+        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+    };
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
     Ok(Exit::Done)
 }

@@ -17,23 +17,28 @@ use crate::args::TrainArgs;
 use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
 use crate::exit::Exit;
-use crate::recipe::{self, Kind as _, Optimizer, Recipe};
-use crate::train::adamw::AdamW;
-use crate::train::course::{Evaluated, Task};
-use crate::train::groups::ParamGroups;
+use crate::recipe::{self, Kind as _, Recipe};
+use crate::train::course::{self, Evaluated, Task};
+use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start, Told};
-use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
-use crate::verdict;
+use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 4] =
-    ["train.workers", "train.checkpoint_every_steps", "evaluate.batch_size", "expect"];
+const WITHOUT_EFFECT: [&str; 6] = [
+    "train.workers",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.recompute_stages",
+    "evaluate.batch_size",
+    "expect",
+];
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let interrupt = Interrupt::after(args.max_time);
+
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
@@ -48,37 +53,23 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let [train_set, val_set] = data::open(&recipe)?;
     let loader = data::train_loader(&recipe, &train_set);
 
-    // Model and optimizer.
+    // The model.
     let autodiff = device.clone().autodiff();
-    let (detector, remarks) = initial(&recipe, &train_set.class_names(), &autodiff)?;
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
-    let groups = ParamGroups::new(&params::list(&detector), adamw.layer_decay(), adamw.weight_decay())?;
+    let (mut detector, remarks) = initial(&recipe, &train_set.class_names(), &autodiff)?;
+    let plan = recipe.plan();
+    detector.backbone = detector.backbone.recomputing(plan.recompute_stages);
+    // What does not fit is known before the folder is there.
+    plan.groups(&params::trained(&detector))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
-    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
-    let total_steps = steps_per_epoch * recipe.train.epochs;
+    let batches = loader.batches_per_epoch();
+    let total_steps = plan.total_steps(batches);
     summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
     remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    let mut trainer = Trainer::new(
-        detector,
-        TrainerParts {
-            optimizer: AdamW::new(adamw.config(), groups),
-            schedule: recipe.schedule.config(adamw.lr, steps_per_epoch, total_steps),
-            run,
-            description: model::describe(&recipe, &train_set.class_names())?,
-            config: TrainerConfig {
-                seed: recipe.seed,
-                epochs: recipe.train.epochs,
-                accumulation: recipe.train.accumulation_steps,
-                clip_norm: recipe.train.max_grad_norm,
-                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
-                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
-                best_metric: recipe.evaluate.best_by.clone(),
-            },
-            progress: Progress::on_stderr(total_steps),
-        },
-    )?;
+    plan.tell(streams.out)?;
+    let mut trainer =
+        plan.trainer(detector, run, model::describe(&recipe, &train_set.class_names())?, batches)?;
 
     let task = Task {
         collate: &|samples| collate(samples, &recipe.input, &autodiff),
@@ -87,13 +78,10 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
     };
-    task.run(&mut trainer, &loader, streams.out)?;
+    let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
 
-    // What came out of it.
-    let metrics_file = trainer.run().metrics();
-    let best_checkpoint = trainer.run().best_checkpoint();
-    trainer.finish()?;
-    verdict::of_run(&recipe.evaluate.best_by, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    let command = args.resume_command("cvx-det");
+    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Evaluates the model as it is, on the device without autodiff.
@@ -104,7 +92,7 @@ fn evaluate(
     device: &Device,
 ) -> Result<Evaluated> {
     let preprocessing = Preprocessing::of(recipe);
-    let detector = trainer.model().valid();
+    let detector = trainer.judged();
     let inference = Inference {
         detector: &detector,
         preprocessing: &preprocessing,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args::TrainArgs;
+use crate::args::{RecipeArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
+use crate::schedule::ScheduleArgs;
 use crate::weights::export::Form;
 
 /// Pretrain ConvNeXt on images alone, look at what it learnt, and convert its weights.
@@ -24,12 +25,25 @@ pub struct Cli {
 pub enum Command {
     /// Pretrain by masked autoencoding (FCMAE), by a recipe; writes a run folder with log, curves and checkpoints
     Train(TrainArgs),
+    /// Print parameters and the groups of a recipe's autoencoder with their learning rates
+    Info(InfoArgs),
     /// Draw what a pretrained network imagines of hidden patches, beside the image and what it saw of it
     Reconstruct(ReconstructArgs),
     /// Measure how different the channels of every layer are, and plot several models in one picture
     Diversity(DiversityArgs),
     /// Convert weights, published or from here, to a checkpoint or to the names of others
     Convert(ConvertArgs),
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// What to show of schedules
+    #[command(flatten)]
+    pub schedule_args: ScheduleArgs,
 }
 
 /// Arguments of `reconstruct`.

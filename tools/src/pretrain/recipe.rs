@@ -7,7 +7,10 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::judge;
-use crate::recipe::{Expectation, Init, Kind, Model, Optimizer, Run, Schedule, ShapesData, checks};
+use crate::recipe::training::two;
+use crate::recipe::{
+    EarlyStop, Ema, Expectation, Init, Kind, Model, Optimizer, Plan, Run, Schedule, ShapesData, checks,
+};
 
 /// One run, as written in a TOML file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,6 +139,17 @@ pub struct Train {
     pub lr_batch_size: usize,
     /// Upper bound of the gradient's global L2 norm; absent: not clipped.
     pub max_grad_norm: Option<f64>,
+    /// An average of the weights that is judged and kept in their place; absent: none.
+    pub ema: Option<Ema>,
+    /// Parts that stay as they begin, as their parameters' paths begin: `backbone.stages.0`; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// When to end before all epochs are done; absent: never.
+    pub early_stop: Option<EarlyStop>,
+    /// Stages of the backbone (0 to 3) that hold no inner values of their blocks until the backward pass, but compute them
+    /// once more: less memory for more time, on a CPU. Absent: none. No effect on results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recompute_stages: Vec<usize>,
     /// Smallest and largest share of an image's area that is cut out.
     pub crop_scale: [f64; 2],
     /// Smallest and largest width over height of what is cut out.
@@ -146,22 +160,45 @@ pub struct Train {
     pub workers: usize,
     /// `checkpoints/last` is written every so many steps, and after every epoch. No effect on results.
     pub checkpoint_every_steps: usize,
+    /// So many of the newest checkpoints are kept, `last` among them: a damaged one is replaced by the one before.
+    /// Absent: 2. No effect on results.
+    #[serde(default = "two")]
+    pub keep_checkpoints: usize,
 }
 
 /// How the model is judged: by what it imagines of the same patches of the same images every time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Evaluate after every so many epochs, and after the last.
-    pub every_epochs: usize,
+    /// Evaluate after every so many epochs, and after the last. Either this or `every_steps` is given.
+    pub every_epochs: Option<usize>,
+    /// Evaluate after every so many steps, and after the last.
+    pub every_steps: Option<usize>,
     /// Images at a time. No effect on results beyond rounding.
     pub batch_size: usize,
 }
 
-impl Train {
-    /// The learning rate of a batch.
-    pub fn scaled(&self, lr: f64) -> f64 {
-        lr * self.batch_size as f64 / self.lr_batch_size as f64
+impl Recipe {
+    /// What it says of the run.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        Plan {
+            seed: self.seed,
+            epochs: self.train.epochs,
+            batch_size: self.train.batch_size,
+            accumulation_steps: self.train.accumulation_steps,
+            lr_batch_size: Some(self.train.lr_batch_size),
+            max_grad_norm: self.train.max_grad_norm,
+            ema: self.train.ema,
+            freeze: &self.train.freeze,
+            early_stop: self.train.early_stop,
+            recompute_stages: &self.train.recompute_stages,
+            checkpoint_every_steps: self.train.checkpoint_every_steps,
+            keep_checkpoints: self.train.keep_checkpoints,
+            evaluate_every: (self.evaluate.every_epochs, self.evaluate.every_steps),
+            best_by: judge::EXPLAINED,
+            optimizer: &self.optimizer,
+            schedule: &self.schedule,
+        }
     }
 }
 
@@ -194,7 +231,7 @@ impl Kind for Recipe {
         autoencoder.check_grid(input.side)?;
         train.check()?;
         checks::training::check_optimizer(optimizer, schedule)?;
-        checks::positive("evaluate.every_epochs", evaluate.every_epochs)?;
+        self.plan().check()?;
         checks::length("evaluate.batch_size", evaluate.batch_size)?;
         checks::check_expect(expect, judge::known_metric)
     }
@@ -264,21 +301,7 @@ impl Autoencoder {
 
 impl Train {
     fn check(&self) -> Result<()> {
-        checks::positive("train.epochs", self.epochs)?;
-        checks::length("train.batch_size", self.batch_size)?;
-        checks::positive("train.lr_batch_size", self.lr_batch_size)?;
-        checks::positive("train.accumulation_steps", self.accumulation_steps)?;
-        checks::positive("train.checkpoint_every_steps", self.checkpoint_every_steps)?;
         checks::training::check_workers("train.workers", self.workers)?;
-        ensure!(
-            self.batch_size.is_multiple_of(self.accumulation_steps),
-            "train.accumulation_steps = {}: must divide train.batch_size = {}",
-            self.accumulation_steps,
-            self.batch_size
-        );
-        if let Some(norm) = self.max_grad_norm {
-            checks::above_zero("train.max_grad_norm", norm)?;
-        }
         checks::training::check_crop("train", self.crop_scale, self.crop_ratio)?;
         checks::share("train.flip", self.flip)
     }

@@ -18,21 +18,20 @@ use crate::args::TrainArgs;
 use crate::classify::images;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
-use crate::recipe::{self, Kind as _, Optimizer};
-use crate::train::adamw::AdamW;
-use crate::train::course::{Evaluated, Task};
-use crate::train::groups::ParamGroups;
+use crate::recipe::{self, Kind as _};
+use crate::train::course::{self, Evaluated, Task};
+use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start, Told};
-use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
-use crate::verdict;
+use crate::train::trainer::Trainer;
 use crate::wording::counted;
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "train.workers",
     "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.recompute_stages",
     "evaluate.batch_size",
     "data.most_unreadable",
     "expect",
@@ -46,6 +45,8 @@ const TOLD: usize = 10;
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let interrupt = Interrupt::after(args.max_time);
+
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
@@ -60,38 +61,23 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let [train_set, val_set] = data::open(&recipe.data)?;
     let loader = data::train_loader(&recipe, &train_set);
 
-    // Model and optimizer.
+    // The model.
     let autodiff = device.clone().autodiff();
-    let (fcmae, remarks) = initial(&recipe, &autodiff)?;
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
-    let groups = ParamGroups::new(&params::trained(&fcmae), adamw.layer_decay(), adamw.weight_decay())?;
+    let (mut fcmae, remarks) = initial(&recipe, &autodiff)?;
+    let plan = recipe.plan();
+    fcmae.backbone = fcmae.backbone.recomputing(plan.recompute_stages);
+    // What does not fit is known before the folder is there.
+    plan.groups(&params::trained(&fcmae))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
-    let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
-    let total_steps = steps_per_epoch * recipe.train.epochs;
-    let lr = recipe.train.scaled(adamw.lr);
+    let batches = loader.batches_per_epoch();
+    let total_steps = plan.total_steps(batches);
+    let steps_per_epoch = plan.steps_per_epoch(batches);
     summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], streams)?;
     remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    let mut trainer = Trainer::new(
-        fcmae,
-        TrainerParts {
-            optimizer: AdamW::new(adamw.config(), groups),
-            schedule: recipe.schedule.config(lr, steps_per_epoch, total_steps),
-            run,
-            description: model::describe(&recipe)?,
-            config: TrainerConfig {
-                seed: recipe.seed,
-                epochs: recipe.train.epochs,
-                accumulation: recipe.train.accumulation_steps,
-                clip_norm: recipe.train.max_grad_norm,
-                evaluate: Every::Epochs(recipe.evaluate.every_epochs),
-                checkpoint: Every::Steps(recipe.train.checkpoint_every_steps),
-                best_metric: EXPLAINED.to_owned(),
-            },
-            progress: Progress::on_stderr(total_steps),
-        },
-    )?;
+    plan.tell(streams.out)?;
+    let mut trainer = plan.trainer(fcmae, run, model::describe(&recipe)?, batches)?;
     let architecture = Architecture::of(&recipe);
     let task = Task {
         collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
@@ -103,15 +89,11 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, &architecture, trainer, &val_set, &device),
     };
-    let outcome = task.run(&mut trainer, &loader, streams.out);
+    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
     tell_unreadable([&train_set, &val_set], streams)?;
-    outcome?;
-
-    // What came out of it.
-    let metrics_file = trainer.run().metrics();
-    let best_checkpoint = trainer.run().best_checkpoint();
-    trainer.finish()?;
-    verdict::of_run(EXPLAINED, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    let ended = ended?;
+    let command = args.resume_command("cvx-pretrain");
+    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -122,7 +104,7 @@ fn evaluate(
     val_set: &Arc<Images>,
     device: &Device,
 ) -> Result<Evaluated> {
-    let fcmae = trainer.model().valid();
+    let fcmae = trainer.judged();
     let preprocessing = model::preprocessing(recipe);
     let judge = Judge { fcmae: &fcmae, architecture, preprocessing: &preprocessing, device };
     let mut counting = Counting::quiet("judged", val_set.len());

@@ -8,8 +8,8 @@ use cvx_heads::{
 };
 
 use super::{
-    Adamw, Backbone, BoxRegression, Decay, LayerDecay, MaskRcnn, Model, Nms, Roi, Rpn, Schedule, Test,
-    Version, WeightDecaySpares,
+    Adamw, Backbone, BoxRegression, Decay, LayerDecay, MaskRcnn, Model, Nms, Optimizer, Plan, Roi, Rpn,
+    Schedule, Test, Train, Version, WeightDecaySpares,
 };
 use crate::train::adamw::AdamWConfig;
 use crate::train::groups;
@@ -204,6 +204,53 @@ impl Schedule {
                     schedule::Decay::Polynomial { begin, end, power: *power, min_lr: *min_lr }
                 }
             },
+        }
+    }
+}
+
+impl Train {
+    /// What it says of a run, with what other parts of the recipe say.
+    pub(crate) fn plan<'a>(
+        &'a self,
+        seed: u64,
+        evaluate_every: (Option<usize>, Option<usize>),
+        best_by: &'a str,
+        (optimizer, schedule): (&'a Optimizer, &'a Schedule),
+    ) -> Plan<'a> {
+        let Self {
+            epochs,
+            batch_size,
+            accumulation_steps,
+            lr_batch_size,
+            max_grad_norm,
+            ema,
+            freeze,
+            early_stop,
+            recompute_stages,
+            checkpoint_every_steps,
+            keep_checkpoints,
+            // These are the loader's.
+            group_by_aspect: _,
+            transforms: _,
+            workers: _,
+        } = self;
+        Plan {
+            seed,
+            epochs: *epochs,
+            batch_size: *batch_size,
+            accumulation_steps: *accumulation_steps,
+            lr_batch_size: *lr_batch_size,
+            max_grad_norm: *max_grad_norm,
+            ema: *ema,
+            freeze,
+            early_stop: *early_stop,
+            recompute_stages,
+            checkpoint_every_steps: *checkpoint_every_steps,
+            keep_checkpoints: *keep_checkpoints,
+            evaluate_every,
+            best_by,
+            optimizer,
+            schedule,
         }
     }
 }

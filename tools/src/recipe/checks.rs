@@ -16,6 +16,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<()> {
     check_input(&recipe.input)?;
     check_model(&recipe.model)?;
     head::check(&recipe.head)?;
+    recipe.plan().check()?;
     training::check_train(&recipe.train)?;
     training::refuse_category_crops(&recipe.train)?;
     training::check_optimizer(&recipe.optimizer, &recipe.schedule)?;
@@ -160,7 +161,6 @@ pub(crate) fn check_model(model: &Model) -> Result<()> {
 
 fn check_evaluation(recipe: &Recipe) -> Result<()> {
     let evaluate = &recipe.evaluate;
-    positive("evaluate.every_epochs", evaluate.every_epochs)?;
     length("evaluate.batch_size", evaluate.batch_size)?;
     check_sides("evaluate.", evaluate.short_side, evaluate.long_side)?;
     report::known_metric("evaluate.best_by", &evaluate.best_by)?;

@@ -14,8 +14,22 @@ pub struct Train {
     pub batch_size: usize,
     /// Parts a batch is split into, one after the other, to save memory.
     pub accumulation_steps: usize,
+    /// The optimizer's rate is for a batch of so many images, and is scaled in proportion to `batch_size`; absent: it is
+    /// for `batch_size`, and not scaled.
+    pub lr_batch_size: Option<usize>,
     /// Upper bound of the gradient's global L2 norm; absent: not clipped.
     pub max_grad_norm: Option<f64>,
+    /// An average of the weights that is judged and kept in their place; absent: none.
+    pub ema: Option<Ema>,
+    /// Parts that stay as they begin, as their parameters' paths begin: `backbone.stages.0`; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// When to end before all epochs are done; absent: never.
+    pub early_stop: Option<EarlyStop>,
+    /// Stages of the backbone (0 to 3) that hold no inner values of their blocks until the backward pass, but compute them
+    /// once more: less memory for more time, on a CPU. Absent: none. No effect on results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recompute_stages: Vec<usize>,
     /// Whether a batch holds only landscape or only portrait images, which pads less.
     pub group_by_aspect: bool,
     /// What happens to an image on its way in, in this order.
@@ -24,6 +38,36 @@ pub struct Train {
     pub workers: usize,
     /// `checkpoints/last` is written every so many steps, and after every epoch. No effect on results.
     pub checkpoint_every_steps: usize,
+    /// So many of the newest checkpoints are kept, `last` among them: a damaged one is replaced by the one before.
+    /// Absent: 2. No effect on results.
+    #[serde(default = "two")]
+    pub keep_checkpoints: usize,
+}
+
+/// The checkpoints that are kept where a recipe does not say: one, and one in reserve.
+pub(crate) fn two() -> usize {
+    2
+}
+
+/// An exponential moving average of the weights over the updates.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// Share of the average that an update leaves: 0.9999 in ConvNeXt's classifiers.
+    pub decay: f64,
+    /// Whether the share is `(1 + n) / (10 + n)` after `n` updates for as long as that is less, so that the first weights
+    /// are soon forgotten.
+    pub warmup: bool,
+}
+
+/// When a run ends before all epochs are done.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// After so many evaluations in a row without a better one.
+    pub patience: usize,
+    /// A better one is more than this above the best before.
+    pub min_delta: f64,
 }
 
 /// The optimizer.

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use super::args_predict::{PredictArgs, ScoreArgs};
 use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
+use crate::schedule::ScheduleArgs;
 
 /// Train, evaluate and run UPerNet on ConvNeXt.
 ///
@@ -46,6 +47,9 @@ pub struct InfoArgs {
     /// How to measure instead
     #[command(flatten)]
     pub bench_args: BenchArgs,
+    /// What to show of schedules
+    #[command(flatten)]
+    pub schedule_args: ScheduleArgs,
 }
 
 #[cfg(test)]

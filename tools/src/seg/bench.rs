@@ -60,7 +60,9 @@ impl Bench<'_> {
         }
         let device = self.setting.device.clone().autodiff();
         device.seed(0);
-        let mut segmentor = Some(random(self.recipe, &device));
+        let mut begun = random(self.recipe, &device);
+        begun.backbone = begun.backbone.recomputing(&self.recipe.train.recompute_stages);
+        let mut segmentor = Some(begun);
         let (images, labels) = (self.setting.images(&device), self.labels(&device));
         let Optimizer::Adamw(adamw) = &self.recipe.optimizer;
         let params = params::trained(segmentor.as_ref().unwrap_or_else(|| unreachable!("it was just made")));

@@ -5,13 +5,13 @@ use burn::prelude::*;
 
 use super::args::InfoArgs;
 use super::bench::Bench;
+use super::data::{self, Source};
 use super::flops::Flops;
 use super::initial::random;
 use super::model::Architecture;
 use super::recipe::Recipe;
 use crate::exit::{Exit, Streams};
-use crate::recipe::{self, Optimizer};
-use crate::train::groups::ParamGroups;
+use crate::recipe;
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates, or measures.
@@ -52,9 +52,15 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(out, "{name:<14} {:>8} {:>8} {cells:>12}", spec.stride, spec.channels)?;
     }
 
-    let Optimizer::Adamw(adamw) = &recipe.optimizer;
-    let groups = ParamGroups::new(&params::trained(&segmentor), adamw.layer_decay(), adamw.weight_decay())
+    let plan = recipe.plan();
+    let groups = plan
+        .groups(&params::trained(&segmentor))
         .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
-    writeln!(out, "\nlearning rates are scaled from lr = {}\n{groups}", adamw.lr)?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    let count = || {
+        let train_set = Source::of(&recipe.data)?.open_train()?;
+        Ok(data::train_loader(&recipe, &train_set)?.batches_per_epoch())
+    };
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::inference::{Look, Window};
-use crate::recipe::{Expectation, Input, Model, Optimizer, Run, Schedule, ShapesData, Train};
+use crate::recipe::{Expectation, Input, Model, Optimizer, Plan, Run, Schedule, ShapesData, Train};
 
 mod bridge;
 mod checks;
@@ -200,8 +200,10 @@ pub enum MeanOver {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Evaluate after every so many epochs, and after the last.
-    pub every_epochs: usize,
+    /// Evaluate after every so many epochs, and after the last. Either this or `every_steps` is given.
+    pub every_epochs: Option<usize>,
+    /// Evaluate after every so many steps, and after the last.
+    pub every_steps: Option<usize>,
     /// Images are scaled, keeping their ratio, so that the shorter side reaches this ..
     pub short_side: u32,
     /// .. unless the longer side would pass this, pixels.
@@ -237,5 +239,13 @@ impl Evaluate {
     /// How each image is looked at.
     pub fn look(&self) -> Look {
         Look { window: self.window, scales: self.scales.clone(), flip: self.flip }
+    }
+}
+
+impl Recipe {
+    /// What it says of the run.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        let evaluate_every = (self.evaluate.every_epochs, self.evaluate.every_steps);
+        self.train.plan(self.seed, evaluate_every, &self.evaluate.best_by, (&self.optimizer, &self.schedule))
     }
 }

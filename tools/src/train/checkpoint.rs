@@ -1,8 +1,9 @@
 //! Checkpoints: one safetensors file with the model, the optimizer and where the run stood.
 //!
-//! Tensors are `model.<path>`, `adamw.m.<path>` and `adamw.v.<path>`, all `f32`, little-endian. The header's metadata
-//! holds the rest as JSON text under `cvx`: see [`Description`] and [`Position`]. Tensors are written and read one at
-//! a time, so that saving needs no second copy of the model.
+//! Tensors are `model.<path>`, `adamw.m.<path>`, `adamw.v.<path>` and, of a run that averages its weights, `ema.<path>`,
+//! all `f32`, little-endian. The header's metadata holds the rest as JSON text under `cvx`: see [`Description`] and
+//! [`Position`]. Under `crc32c` there is a checksum of all values. Tensors are written and read one at a time, so that
+//! saving needs no second copy of the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,19 +14,21 @@ use burn::tensor::{Device, TensorData};
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use crate::floats::{FloatType, f32_values};
 use crate::safetensors_file::{self, SafetensorsFile, write_values};
 use crate::train::adamw::{AdamW, Moments};
-use crate::train::atomic_file;
+use crate::train::ema::{Ema, EmaConfig};
 use crate::train::params::{self, ParamInfo};
 use crate::train::values::Values;
+
+mod check;
+mod checksum;
 
 /// The layout of the metadata that this program writes and reads.
 const VERSION: u32 = 1;
 /// The metadata entry that holds everything.
 const METADATA_KEY: &str = "cvx";
-/// How many differing names a message lists.
-const LISTED: usize = 10;
+/// The metadata entry of the values' checksum, CRC-32C in eight hexadecimal digits.
+const CHECKSUM_KEY: &str = "crc32c";
 
 /// What a checkpoint says of its model, so that predicting needs no recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,27 +84,50 @@ struct Header {
     updates: Option<BTreeMap<String, u64>>,
 }
 
-/// Writes a checkpoint; without an optimizer it is for predicting only.
+/// What a run needs besides the model to go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    /// The optimizer.
+    pub optimizer: &'a AdamW,
+    /// The average of the weights, if the run makes one.
+    pub ema: Option<&'a Ema>,
+}
+
+/// Writes a checkpoint; without `training` it is for predicting only.
 ///
 /// # Errors
 /// On a full disk or any other error; the older file at `path` then stays as it was.
 pub fn save<M: Module>(
     path: &Path,
     model: &M,
-    optimizer: Option<&AdamW>,
+    training: Option<Training<'_>>,
     description: &Description,
     position: &Position,
 ) -> Result<()> {
     let params = params::list(model);
-    let header = header_bytes(&params, optimizer, description, position)?;
-    atomic_file::replace(path, |file| {
-        file.write_all(&header)?;
+    let optimizer = training.map(|training| training.optimizer);
+    let ema = training.and_then(|training| training.ema);
+    let mut entries: Vec<(String, &[usize])> =
+        params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
+    for (_, info) in moments_of(&params, optimizer) {
+        entries.push((format!("adamw.m.{}", info.path), &info.shape));
+        entries.push((format!("adamw.v.{}", info.path), &info.shape));
+    }
+    if ema.is_some() {
+        entries.extend(params.iter().map(|info| (format!("ema.{}", info.path), info.shape.as_slice())));
+    }
+    let entries: Vec<(&str, &[usize])> =
+        entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+    let mut metadata = metadata(optimizer, description, position)?;
+    metadata[CHECKSUM_KEY] = checksum::UNKNOWN.into();
+    let header = safetensors_file::header(metadata, &entries)?;
+    checksum::replace(path, &header, |file| {
         params::read_each(model, &mut |_, data| write_values(file, &data))?;
         for (moments, info) in moments_of(&params, optimizer) {
             write_values(file, &moments.mean.to_data(&info.shape))?;
             write_values(file, &moments.mean_square.to_data(&info.shape))?;
         }
-        Ok(())
+        ema.map_or(Ok(()), |ema| params.iter().try_for_each(|info| write_values(file, &ema.value(info))))
     })
 }
 
@@ -143,23 +169,6 @@ fn metadata(
     let (description, position) = (description.clone(), position.clone());
     let header = serde_json::to_string(&Header { version: VERSION, description, position, updates })?;
     Ok(serde_json::json!({ METADATA_KEY: header }))
-}
-
-fn header_bytes(
-    params: &[ParamInfo],
-    optimizer: Option<&AdamW>,
-    description: &Description,
-    position: &Position,
-) -> Result<Vec<u8>> {
-    let mut entries: Vec<(String, &[usize])> =
-        params.iter().map(|info| (format!("model.{}", info.path), info.shape.as_slice())).collect();
-    for (_, info) in moments_of(params, optimizer) {
-        entries.push((format!("adamw.m.{}", info.path), &info.shape));
-        entries.push((format!("adamw.v.{}", info.path), &info.shape));
-    }
-    let entries: Vec<(&str, &[usize])> =
-        entries.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
-    safetensors_file::header(metadata(optimizer, description, position)?, &entries)
 }
 
 /// A checkpoint that was opened and checked; tensors are read when asked for.
@@ -305,54 +314,27 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Lists what differs between the file's model and `params`, if anything.
-    fn compare(&self, params: &[ParamInfo]) -> Result<()> {
-        let mut differing = Vec::new();
-        let of_model = self.file.tensors().filter(|(entry, _)| entry.starts_with("model."));
-        let mut unexpected: BTreeMap<String, &TensorInfo> = of_model.collect();
-        for ParamInfo { path, shape } in params {
-            match unexpected.remove(&format!("model.{path}")) {
-                None => differing.push(format!("`{path}` {shape:?} is missing")),
-                Some(info) if info.shape != *shape => {
-                    differing.push(format!("`{path}` is {:?}, expected {shape:?}", info.shape));
-                }
-                Some(_) => {}
-            }
-        }
-        // Of those that either of the two has.
-        let parameters = params.len() + unexpected.len();
-        for (entry, info) in unexpected {
-            differing.push(format!("`{}` {:?} is not in the model", &entry["model.".len()..], info.shape));
-        }
-        if differing.is_empty() {
-            return Ok(());
-        }
-        let total = differing.len();
-        let mut listed = differing;
-        listed.truncate(LISTED);
-        if total > LISTED {
-            listed.push(format!("and {} more", total - LISTED));
-        }
-        bail!(
-            "{} is of another architecture: {total} of {parameters} parameters differ\n  {}",
-            self.path.display(),
-            listed.join("\n  ")
-        );
+    /// The average of the weights of `model`.
+    ///
+    /// # Errors
+    /// If the file has none.
+    pub(crate) fn load_ema<M: Module>(&self, config: EmaConfig, model: &M, device: &Device) -> Result<Ema> {
+        let device = device.clone().inner();
+        let value = |info: ParamInfo| {
+            let entry = format!("ema.{}", info.path);
+            let found = self.file.info(&entry).map(|info| info.shape.clone());
+            ensure!(
+                found.as_ref() == Some(&info.shape),
+                "{}: `{entry}` has shape {found:?}, the parameter has {:?}",
+                self.path.display(),
+                info.shape
+            );
+            Ok((info.path, Values::from_data(self.read(&entry)?, &device)))
+        };
+        Ok(Ema::from_values(config, params::list(model).into_iter().map(value).collect::<Result<_>>()?))
     }
 
     fn read(&self, entry: &str) -> Result<TensorData> {
-        let bytes = self.file.bytes(entry)?;
-        let shape = self.file.info(entry).map(|info| info.shape.clone()).unwrap_or_default();
-        let values = f32_values(bytes, FloatType::F32);
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            bail!(
-                "{}: `{entry}` holds {} at value {index} of {}; checkpoints hold finite values, so this one is \
-                 damaged",
-                self.path.display(),
-                values[index],
-                values.len()
-            );
-        }
-        Ok(TensorData::new(values, shape))
+        self.finite(entry, self.file.bytes(entry)?)
     }
 }

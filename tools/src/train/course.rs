@@ -1,5 +1,5 @@
-//! The course of a run: epochs of steps, with evaluations and checkpoints when they are due. Every task's training is
-//! this.
+//! The course of a run: epochs of steps, with evaluations and checkpoints when they are due, until there is a reason to
+//! stop. Every task's training is this.
 
 use std::io::Write;
 
@@ -7,9 +7,12 @@ use anyhow::Result;
 use burn::module::Module;
 use cvx_data::{Loader, Sample};
 
+use crate::exit::{Exit, Streams};
 use crate::report::Metrics;
+use crate::train::interrupt::{Interrupt, Reason};
 use crate::train::pending::Losses;
 use crate::train::trainer::Trainer;
+use crate::verdict::{self, Expect};
 
 /// What an evaluation came to.
 pub(crate) struct Evaluated {
@@ -28,26 +31,36 @@ pub(crate) struct Task<'a, M: Module, B> {
     pub(crate) evaluate: &'a dyn Fn(&mut Trainer<M>) -> Result<Evaluated>,
 }
 
+/// How a course ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// All of it was run, or patience was at its end.
+    Finished,
+    /// There is more to do, in another process: everything until here is saved.
+    Interrupted(Reason),
+}
+
 impl<M: Module, B> Task<'_, M, B> {
-    /// Goes on until all epochs are done; the tables of evaluations go to `out`.
+    /// Goes on until all epochs are done, or there is a reason to stop; the tables of evaluations go to `out`.
     ///
     /// # Errors
-    /// If a sample cannot be read, a loss is not finite, or the run's folder cannot be written; what was learnt until
-    /// then is saved.
-    pub(crate) fn run(&self, trainer: &mut Trainer<M>, loader: &Loader, out: &mut dyn Write) -> Result<()> {
+    /// If a sample cannot be read, or a loss is not finite; what was learnt until then is saved.
+    pub(crate) fn run(
+        &self,
+        trainer: &mut Trainer<M>,
+        loader: &Loader,
+        mut interrupt: Interrupt,
+        out: &mut dyn Write,
+    ) -> Result<Ended> {
+        interrupt.listen()?;
         loop {
             // Here, not at the loop's end: a run that stopped in an evaluation is resumed with it.
-            if trainer.evaluation_due() {
-                let evaluated = match (self.evaluate)(trainer) {
-                    Ok(evaluated) => evaluated,
-                    Err(error) => return Err(trainer.stop(error)),
-                };
-                trainer.record_evaluation(&evaluated.metrics.defined())?;
-                trainer.save()?;
-                out.write_all(evaluated.tables.as_bytes())?;
-            }
+            self.evaluate_if_due(trainer, out)?;
             if trainer.is_finished() {
-                return Ok(());
+                return finished(trainer, out);
+            }
+            if let Some(reason) = interrupt.reason() {
+                return interrupted(trainer, reason);
             }
             let position = trainer.position().clone();
             for samples in loader.epoch(position.epoch as u64, position.batches_in_epoch) {
@@ -59,12 +72,84 @@ impl<M: Module, B> Task<'_, M, B> {
                 let sampling_seed = trainer.begin_step();
                 let losses = (self.losses)(trainer.model(), batch, sampling_seed);
                 trainer.step(losses, samples.len())?;
+                if !trainer.is_between_updates() {
+                    continue;
+                }
+                if let Some(reason) = interrupt.reason() {
+                    return interrupted(trainer, reason);
+                }
+                self.evaluate_if_due(trainer, out)?;
+                if trainer.is_finished() {
+                    return finished(trainer, out);
+                }
                 if trainer.checkpoint_due() {
-                    trainer.save()?;
+                    trainer.save_or_warn();
                 }
             }
             trainer.finish_epoch()?;
-            trainer.save()?;
+            trainer.save_or_warn();
         }
     }
+
+    fn evaluate_if_due(&self, trainer: &mut Trainer<M>, out: &mut dyn Write) -> Result<()> {
+        if !trainer.evaluation_due() {
+            return Ok(());
+        }
+        // It may take long, and whoever ends the process meanwhile takes no step back.
+        if !trainer.is_saved() {
+            trainer.save_or_warn();
+        }
+        let evaluated = match (self.evaluate)(trainer) {
+            Ok(evaluated) => evaluated,
+            Err(error) => return Err(trainer.stop(error)),
+        };
+        trainer.record_evaluation(&evaluated.metrics.defined())?;
+        trainer.save_or_warn();
+        out.write_all(evaluated.tables.as_bytes())?;
+        Ok(())
+    }
+}
+
+fn finished<M: Module>(trainer: &Trainer<M>, out: &mut dyn Write) -> Result<Ended> {
+    if trainer.is_out_of_patience() {
+        let step = trainer.position().step;
+        writeln!(
+            out,
+            "\nended after step {step}: no better evaluation for as long as train.early_stop allows"
+        )?;
+    }
+    Ok(Ended::Finished)
+}
+
+fn interrupted<M: Module>(trainer: &mut Trainer<M>, reason: Reason) -> Result<Ended> {
+    if trainer.position().step > 0 {
+        trainer.pause()?;
+    }
+    Ok(Ended::Interrupted(reason))
+}
+
+/// The end of a run in this process: what came out of it, or what to type to go on with it.
+///
+/// # Errors
+/// If the end cannot be saved.
+pub(crate) fn conclude<M: Module>(
+    trainer: Trainer<M>,
+    ended: Ended,
+    command: &str,
+    best_by: &str,
+    expect: &Expect,
+    streams: &mut Streams<'_>,
+) -> Result<Exit> {
+    let run = trainer.run();
+    if let Ended::Interrupted(reason) = ended {
+        let kept = match trainer.position().step {
+            0 => "before the first step".to_owned(),
+            step => format!("after step {step}, which is saved in {}", run.last_checkpoint().display()),
+        };
+        writeln!(streams.out, "\n{reason}: training stopped {kept}\ngo on by:  {command}")?;
+        return Ok(Exit::Done);
+    }
+    let (metrics, best) = (run.metrics(), run.best_checkpoint());
+    trainer.finish()?;
+    verdict::of_run(best_by, expect, &metrics, &best, streams)
 }

@@ -5,14 +5,17 @@
 //! - mmdet and mmseg, `layer_decay_optimizer_constructor.py`: [`LayerDecay::LayerWise`] and [`LayerDecay::StageWise`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use anyhow::{Result, ensure};
 
 use crate::train::params::ParamInfo;
 
+mod frozen;
+
 /// The prefix under which a model holds its backbone; everything outside it trains at the full rate.
 const BACKBONE: &str = "backbone.";
+/// The group of parameters that are not trained.
+const FROZEN: &str = "frozen";
 /// The last layer of the grouped formula, ConvNeXt V2 `optim_factory.py`.
 const GROUP_LAYERS: usize = 12;
 
@@ -95,7 +98,7 @@ pub struct GroupRow {
     pub num_values: usize,
 }
 
-/// The rules of all parameters of one model. Printing it prints the table of groups.
+/// The rules of all parameters of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamGroups {
     rules: BTreeMap<String, ParamRule>,
@@ -140,6 +143,56 @@ impl ParamGroups {
         Ok(Self { rules, rows: rows.into_values().collect() })
     }
 
+    /// Takes the parameters whose paths begin with one of `parts` (`backbone.stages.0`) out of their groups: they stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// If no path begins so.
+    pub fn freezing(mut self, params: &[ParamInfo], parts: &[String]) -> Result<Self> {
+        for (index, part) in parts.iter().enumerate() {
+            frozen::expect_part(index, part, params)?;
+        }
+        let mut row = GroupRow::none(FROZEN);
+        for param in params.iter().filter(|param| parts.iter().any(|part| frozen::is_in(&param.path, part))) {
+            let rule = ParamRule { group: FROZEN.to_owned(), lr_scale: 0.0, weight_decay: 0.0 };
+            let Some(before) = self.rules.insert(param.path.clone(), rule) else { continue };
+            for old in self.rows.iter_mut().filter(|row| row.group == before.group) {
+                old.num_tensors -= 1;
+                old.num_values -= param.num_values();
+            }
+            row.num_tensors += 1;
+            row.num_values += param.num_values();
+        }
+        if row.num_tensors > 0 {
+            self.rows.retain(|row| row.num_tensors > 0);
+            self.rows.insert(0, row);
+        }
+        ensure!(
+            self.rows.iter().any(|row| row.group != FROZEN),
+            "train.freeze = {parts:?}: nothing is left to train"
+        );
+        Ok(self)
+    }
+
+    /// Whether a parameter stays as it is.
+    pub fn is_frozen(&self, path: &str) -> bool {
+        self.rules.get(path).is_some_and(|rule| rule.group == FROZEN)
+    }
+
+    /// The table of groups, with learning rates scaled from `lr`.
+    pub fn table(&self, lr: f64) -> String {
+        let width = self.rows.iter().map(|row| row.group.len()).max().unwrap_or(0).max(5);
+        let mut text =
+            format!("{:width$}  lr scale         lr  weight decay  tensors  parameters\n", "group");
+        for GroupRow { group, lr_scale, weight_decay, num_tensors, num_values } in &self.rows {
+            let lr = lr * lr_scale;
+            text += &format!(
+                "{group:width$}  {lr_scale:8.5}  {lr:9.3e}  {weight_decay:12}  {num_tensors:7}  {num_values:10}\n"
+            );
+        }
+        text
+    }
+
     /// The rule of a parameter, if the model has one with this path.
     pub fn rule(&self, path: &str) -> Option<&ParamRule> {
         self.rules.get(path)
@@ -151,17 +204,10 @@ impl ParamGroups {
     }
 }
 
-impl fmt::Display for ParamGroups {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.rows.iter().map(|row| row.group.len()).max().unwrap_or(0).max(5);
-        writeln!(f, "{:width$}  lr scale  weight decay  tensors  parameters", "group")?;
-        for GroupRow { group, lr_scale, weight_decay, num_tensors, num_values } in &self.rows {
-            writeln!(
-                f,
-                "{group:width$}  {lr_scale:8.5}  {weight_decay:12}  {num_tensors:7}  {num_values:10}"
-            )?;
-        }
-        Ok(())
+impl GroupRow {
+    /// Without learning rate, without parameters.
+    fn none(group: &str) -> Self {
+        Self { group: group.to_owned(), lr_scale: 0.0, weight_decay: 0.0, num_tensors: 0, num_values: 0 }
     }
 }
 

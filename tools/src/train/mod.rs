@@ -10,10 +10,12 @@ pub mod clip;
 pub mod pending;
 
 pub mod adamw;
+pub mod ema;
 
 pub mod atomic_file;
 pub mod checkpoint;
 pub mod entries;
+pub mod kept;
 pub mod run_folder;
 
 pub mod metrics_file;
@@ -23,6 +25,7 @@ pub mod tensorboard;
 pub mod curves;
 pub mod progress;
 
+pub mod interrupt;
 pub mod seeds;
 pub mod trainer;
 

@@ -73,6 +73,11 @@ pub fn replace_each<M: Module>(module: M, value: &mut Replacing<'_>) -> Result<M
     mapper.outcome.map(|()| module)
 }
 
+/// Has the parameters whose path is `frozen` receive no gradient.
+pub fn freeze<M: Module>(module: M, frozen: &dyn Fn(&str) -> bool) -> M {
+    module.map(&mut Freezer { path: Path::default(), frozen })
+}
+
 /// What a parameter is besides its values.
 pub(crate) struct Context {
     /// The device without autodiff.
@@ -199,5 +204,24 @@ impl ModuleMapper for Replacer<'_> {
         let context = Context::of(&old);
         let plain = Tensor::from_data(data, &context.device);
         Param::from_mapped_value(id, context.restore(plain), mapper)
+    }
+}
+
+struct Freezer<'a> {
+    path: Path,
+    frozen: &'a dyn Fn(&str) -> bool,
+}
+
+impl ModuleMapper for Freezer<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if (self.frozen)(&self.path.joined()) { param.set_require_grad(false) } else { param }
     }
 }

@@ -5,7 +5,7 @@
 //! log.jsonl                 one object a step
 //! metrics.json              every evaluation, and the best
 //! curves.png                losses, learning rate and metrics over the steps
-//! checkpoints/last.safetensors, best.safetensors
+//! checkpoints/last.safetensors, best.safetensors, and older ones, step-000001000.safetensors
 //! tensorboard/              event files
 //! ```
 
@@ -117,6 +117,16 @@ impl RunFolder {
     /// The plot.
     pub fn curves(&self) -> PathBuf {
         self.path.join("curves.png")
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// An older checkpoint, after so many steps.
+    pub fn step_checkpoint(&self, step: usize) -> PathBuf {
+        self.checkpoints().join(format!("step-{step:09}.safetensors"))
     }
 
     /// The checkpoint that a resumed run goes on from.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -34,11 +34,16 @@ pub struct StepRecord {
     pub images_per_s: f64,
 }
 
-/// The open log of a run.
+/// The open log of a run. A line that cannot be written waits for the next one, so that a disk that is full for a while
+/// leaves no gap.
 #[derive(Debug)]
 pub struct StepLog {
     path: PathBuf,
     file: File,
+    /// Bytes of whole lines in the file.
+    written: u64,
+    /// Lines that could not be written yet.
+    waiting: Vec<u8>,
 }
 
 impl StepLog {
@@ -54,25 +59,55 @@ impl StepLog {
                 kept.iter().try_for_each(|record| Ok(file.write_all(&line(record)?)?))
             })?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| path.display().to_string())?;
-        Ok(Self { path: path.to_owned(), file })
+        let opened = open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (written, file) = opened.with_context(|| path.display().to_string())?;
+        Ok(Self { path: path.to_owned(), file, written, waiting: Vec::new() })
     }
 
     /// Appends a line, in one write.
     ///
     /// # Errors
-    /// If the disk is full, for example.
+    /// If the disk is full, for example; the line is then written with the next one.
     pub fn append(&mut self, record: &StepRecord) -> Result<()> {
-        self.file.write_all(&line(record)?).with_context(|| self.path.display().to_string())
+        self.waiting.extend(line(record)?);
+        self.flush()
     }
 
-    /// Waits until all lines are on the disk.
+    /// Waits until all lines are on the disk. A log that was removed from its folder is written anew.
     ///
     /// # Errors
     /// As [`StepLog::append`].
-    pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().with_context(|| self.path.display().to_string())
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        let mut sync = || {
+            if !self.path.try_exists()? {
+                let mut lines = Vec::new();
+                self.file.seek(SeekFrom::Start(0))?;
+                self.file.read_to_end(&mut lines)?;
+                self.file = open(&self.path)?;
+                self.file.write_all(&lines)?;
+            }
+            self.file.sync_data()
+        };
+        sync().with_context(|| self.path.display().to_string())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let Self { path, file, written, waiting } = self;
+        let mut write = || {
+            // What a full disk took of a line is taken back.
+            if file.metadata()?.len() > *written {
+                file.set_len(*written)?;
+            }
+            file.write_all(waiting)
+        };
+        write().with_context(|| path.display().to_string())?;
+        *written += waiting.len() as u64;
+        waiting.clear();
+        Ok(())
     }
 }
 
@@ -88,6 +123,10 @@ pub fn read(path: &Path) -> Result<Vec<StepRecord>> {
             .map_err(|e| anyhow!("{} line {}: not a record of a step: {e}", path.display(), index + 1))
     };
     complete.lines().enumerate().map(parse).collect()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).read(true).append(true).open(path)
 }
 
 fn line(record: &StepRecord) -> Result<Vec<u8>> {

@@ -15,12 +15,13 @@
 //!         (save if due)
 //!     }
 //!     trainer.finish_epoch()?;
-//!     trainer.save()?;
+//!     trainer.save_or_warn();
 //! }
 //! let model = trainer.finish()?;
 //! ```
 //!
-//! Whatever else fails in the loop goes through [`Trainer::stop`], so that no update is lost.
+//! Whatever else fails in the loop goes through [`Trainer::stop`], so that no update is lost. A disk that is full or away
+//! stops nothing: see `saving`.
 
 use std::time::{Duration, Instant};
 
@@ -29,19 +30,25 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::train::adamw::AdamW;
-use crate::train::checkpoint::{self, Best, Checkpoint, Description, Position};
-use crate::train::curves;
-use crate::train::metrics_file::{Metrics, MetricsFile};
+use crate::train::checkpoint::{Description, Position};
+use crate::train::ema::{Ema, EmaConfig};
+use crate::train::metrics_file::MetricsFile;
 use crate::train::params;
 use crate::train::pending::{Losses, Measured, Pending};
 use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start};
 use crate::train::schedule::Schedule;
 use crate::train::seeds::{self, Purpose};
-use crate::train::step_log::{self, StepLog, StepRecord};
+use crate::train::step_log::{StepLog, StepRecord};
 use crate::train::tensorboard::EventWriter;
 
+mod evaluations;
+mod opening;
+mod saving;
 mod stop;
+
+pub use self::evaluations::Patience;
+use self::saving::Saving;
 
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +70,18 @@ pub struct TrainerConfig {
     pub accumulation: usize,
     /// Largest global norm of a gradient; none is no clipping.
     pub clip_norm: Option<f64>,
+    /// The average of the weights that is judged and kept in their place, if any.
+    pub ema: Option<EmaConfig>,
     /// When to evaluate; the end of the run is always one.
     pub evaluate: Every,
     /// When to save; the end of the run is always one.
     pub checkpoint: Every,
+    /// Checkpoints that are kept, the last among them.
+    pub keep_checkpoints: usize,
     /// The metric whose highest value decides which model is the best: `box/ap`.
     pub best_metric: String,
+    /// How long to go on without a better evaluation; none is to the end.
+    pub patience: Option<Patience>,
 }
 
 /// What a trainer is made of, besides the model.
@@ -95,8 +108,10 @@ pub struct Trainer<M: Module> {
     model: Option<M>,
     device: Device,
     parts: TrainerParts,
+    ema: Option<Ema>,
     log: StepLog,
-    events: EventWriter,
+    /// Absent while it cannot be written.
+    events: Option<EventWriter>,
     metrics: MetricsFile,
     position: Position,
     pending: Pending,
@@ -105,34 +120,29 @@ pub struct Trainer<M: Module> {
     /// When there was last nothing to do but wait for a micro-batch, and how long that took in this step.
     idle_since: Instant,
     waited: Duration,
-    last_saved: Option<usize>,
+    saving: Saving<M>,
     last_evaluated: Option<usize>,
 }
 
 impl<M: Module> Trainer<M> {
-    /// Starts a run, or goes on from the run folder's last checkpoint if it was opened to [`Start::Resume`].
+    /// Starts a run, or goes on from the run folder's newest sound checkpoint if it was opened to [`Start::Resume`].
     ///
     /// # Errors
-    /// If the last checkpoint is damaged or of another model, or the folder cannot be written.
+    /// If no checkpoint is sound, or one is of another model, or the folder cannot be written.
     pub fn new(model: M, mut parts: TrainerParts) -> Result<Self> {
         let device =
             model.devices().first().cloned().ok_or_else(|| anyhow!("the model has no parameters"))?;
         ensure!(parts.config.accumulation > 0, "accumulation is 0; possible: 1 and above");
-        let last = parts.run.last_checkpoint();
-        let (model, mut position) = if parts.run.start() == Start::Resume && last.exists() {
-            let checkpoint = Checkpoint::open(&last)?;
-            checkpoint.expect_description(&parts.description)?;
-            let model = checkpoint.load_model(model)?;
-            checkpoint.load_optimizer(&mut parts.optimizer, &model, &device)?;
-            (model, checkpoint.position)
-        } else {
-            stop::expect_nothing_saved(&parts.run, parts.config.checkpoint)?;
-            // Now, while the device is seeded as the caller wants, and not in the middle of the first step.
-            params::read_each(&model, &mut |_, _| Ok(()))?;
-            (model, Position::default())
+        ensure!(parts.config.keep_checkpoints > 0, "checkpoints to keep are 0; possible: 1 and above");
+        let opened = match parts.run.start() {
+            Start::Resume => opening::resume(model, &mut parts, &device)?,
+            Start::Fresh => opening::begin(model, &parts)?,
         };
+        let opening::Opened { model, mut position, ema, saving } = opened;
+        let groups = parts.optimizer.groups();
+        let model = params::freeze(model, &|path| groups.is_frozen(path));
         let log = StepLog::open_after(&parts.run.log(), position.step)?;
-        let events = EventWriter::open_after(&parts.run.tensorboard(), position.step)?;
+        let events = Some(EventWriter::open_after(&parts.run.tensorboard(), position.step)?);
         // The file is written after an evaluation and the checkpoint later still, so the file knows more.
         let mut metrics =
             MetricsFile::open_until(&parts.run.metrics(), position.step, position.best.clone())?;
@@ -141,13 +151,11 @@ impl<M: Module> Trainer<M> {
         }
         metrics.best = position.best.clone();
         let last_evaluated = metrics.has(position.step).then_some(position.step);
-        if position.step > 0 {
-            parts.progress.say(&format!("resumed after step {} of {}", position.step, last.display()));
-        }
         Ok(Self {
             model: Some(model),
             device,
             parts,
+            ema,
             log,
             events,
             metrics,
@@ -156,7 +164,7 @@ impl<M: Module> Trainer<M> {
             step_began: Instant::now(),
             idle_since: Instant::now(),
             waited: Duration::ZERO,
-            last_saved: None,
+            saving,
             last_evaluated,
             position,
         })
@@ -167,6 +175,15 @@ impl<M: Module> Trainer<M> {
         match &self.model {
             Some(model) => model,
             None => unreachable!("an update gives the model back"),
+        }
+    }
+
+    /// The model to be judged, on the device without autodiff: the average of the weights, if the run makes one.
+    pub fn judged(&self) -> M {
+        let model = self.model().valid();
+        match &self.ema {
+            Some(ema) => ema.averaged(model),
+            None => model,
         }
     }
 
@@ -185,9 +202,14 @@ impl<M: Module> Trainer<M> {
         &mut self.parts.progress
     }
 
-    /// Whether all epochs are done.
+    /// Whether all epochs are done, or patience is at its end.
     pub fn is_finished(&self) -> bool {
-        self.position.epoch >= self.parts.config.epochs
+        self.position.epoch >= self.parts.config.epochs || self.is_out_of_patience()
+    }
+
+    /// Whether no micro-batch waits for others to make an update: the moment to save, evaluate or end.
+    pub fn is_between_updates(&self) -> bool {
+        self.pending.batches == 0
     }
 
     /// Seeds the device for the coming micro-batch, and returns [`Trainer::sampling_seed`].
@@ -237,71 +259,12 @@ impl<M: Module> Trainer<M> {
         Ok(())
     }
 
-    /// Whether to evaluate now.
-    pub fn evaluation_due(&self) -> bool {
-        self.last_evaluated != Some(self.position.step) && self.is_due(self.parts.config.evaluate)
-    }
-
-    /// Whether to save now.
-    pub fn checkpoint_due(&self) -> bool {
-        self.last_saved != Some(self.position.step) && self.is_due(self.parts.config.checkpoint)
-    }
-
-    /// Notes an evaluation of [`Trainer::model`]; the best one's model is kept, and until the metric that decides is
-    /// defined, the last one's. Returns whether this is the best.
+    /// Ends the run: saves, draws the curves, and returns the model. A disk that is full is waited for, half an hour at most.
     ///
     /// # Errors
-    /// If the metric that decides is not among them, or the disk is full, for example.
-    pub fn record_evaluation(&mut self, metrics: &Metrics) -> Result<bool> {
-        let Position { step, epoch, .. } = self.position;
-        let metric = &self.parts.config.best_metric;
-        let value = *metrics.get(metric).ok_or_else(|| {
-            let possible: Vec<&str> = metrics.keys().map(String::as_str).collect();
-            anyhow!(
-                "the best model is chosen by `{metric}`, which is not measured; possible: {}",
-                possible.join(", ")
-            )
-        })?;
-        let is_best = value.is_finite() && self.position.best.as_ref().is_none_or(|best| value > best.value);
-        if is_best {
-            self.position.best = Some(Best { metric: metric.clone(), value, step });
-        }
-        if is_best || self.position.best.is_none() {
-            let path = self.parts.run.best_checkpoint();
-            checkpoint::save(&path, self.model(), None, &self.parts.description, &self.position)?;
-        }
-        self.metrics.add(step, epoch, metrics);
-        self.metrics.best = self.position.best.clone();
-        self.metrics.save(&self.parts.run.metrics())?;
-        let defined = metrics.iter().filter(|(_, value)| value.is_finite());
-        self.events.scalars(step, defined.map(|(name, &value)| (name.as_str(), value)))?;
-        self.last_evaluated = Some(step);
-        self.draw_curves();
-        self.restart_clock();
-        Ok(is_best)
-    }
-
-    /// Saves the checkpoint that a resumed run goes on from.
-    ///
-    /// # Errors
-    /// If the disk is full, for example; the older checkpoint stays usable.
-    pub fn save(&mut self) -> Result<()> {
-        // First the log: it then holds every step that the checkpoint has done.
-        self.log.sync()?;
-        let path = self.parts.run.last_checkpoint();
-        let optimizer = Some(&self.parts.optimizer);
-        checkpoint::save(&path, self.model(), optimizer, &self.parts.description, &self.position)?;
-        self.last_saved = Some(self.position.step);
-        self.restart_clock();
-        Ok(())
-    }
-
-    /// Ends the run: saves, draws the curves, and returns the model.
-    ///
-    /// # Errors
-    /// As [`Trainer::save`].
+    /// If it is full for longer; the older checkpoint stays usable.
     pub fn finish(mut self) -> Result<M> {
-        self.save()?;
+        self.save_in_the_end()?;
         self.draw_curves();
         self.parts.progress.finish();
         match self.model {
@@ -310,16 +273,15 @@ impl<M: Module> Trainer<M> {
         }
     }
 
-    fn is_due(&self, every: Every) -> bool {
-        let Position { step, epoch, batches_in_epoch, .. } = self.position;
-        if self.pending.batches > 0 || step == 0 {
-            return false;
-        }
-        let regular = match every {
-            Every::Epochs(epochs) => batches_in_epoch == 0 && epoch.is_multiple_of(epochs),
-            Every::Steps(steps) => step.is_multiple_of(steps),
-        };
-        regular || self.is_finished()
+    /// Saves and draws the curves, for a run that goes on in another process.
+    ///
+    /// # Errors
+    /// If the disk is full, for example; the older checkpoint stays usable.
+    pub fn pause(&mut self) -> Result<()> {
+        self.save()?;
+        self.draw_curves();
+        self.parts.progress.finish();
+        Ok(())
     }
 
     /// What was done between two steps is no part of either.
@@ -343,6 +305,9 @@ impl<M: Module> Trainer<M> {
         let lr = self.parts.schedule.lr(self.position.step);
         self.model =
             self.model.take().map(|model| self.parts.optimizer.step(model, gradients, lr, clipped.scale));
+        if let (Some(ema), Some(model)) = (&mut self.ema, &self.model) {
+            ema.follow(model, self.position.step);
+        }
         self.position.step += 1;
         self.position.batches += batches as u64;
         self.position.batches_in_epoch += batches;
@@ -362,28 +327,21 @@ impl<M: Module> Trainer<M> {
             data_s,
             images_per_s: images as f64 / seconds.max(f64::MIN_POSITIVE),
         };
-        self.log.append(&record)?;
-        self.write_events(&record)?;
+        if let Err(error) = self.log.append(&record) {
+            self.warn_of_log(&error);
+        }
+        self.write_events(&record);
         self.parts.progress.step(&record);
         Ok(())
     }
 
-    fn write_events(&mut self, record: &StepRecord) -> Result<()> {
+    fn write_events(&mut self, record: &StepRecord) {
         let mut scalars = vec![("loss/total".to_owned(), f64::from(record.loss))];
         scalars.extend(record.losses.iter().map(|(name, &loss)| (format!("loss/{name}"), f64::from(loss))));
         scalars.push(("grad_norm".to_owned(), f64::from(record.grad_norm)));
         scalars.push(("images_per_s".to_owned(), record.images_per_s));
         let rows = self.parts.optimizer.groups().rows();
         scalars.extend(rows.iter().map(|row| (format!("lr/{}", row.group), record.lr * row.lr_scale)));
-        self.events.scalars(record.step, scalars.iter().map(|(tag, value)| (tag.as_str(), *value)))
-    }
-
-    /// A picture that cannot be drawn is no reason to stop training.
-    fn draw_curves(&mut self) {
-        let drawn = step_log::read(&self.parts.run.log())
-            .and_then(|records| curves::draw(&self.parts.run.curves(), &records, &self.metrics.evaluations));
-        if let Err(error) = drawn {
-            self.parts.progress.say(&format!("warning: {error:#}"));
-        }
+        self.add_events(record.step, scalars);
     }
 }

@@ -53,6 +53,27 @@ impl Values {
         TensorData::from_bytes(data.into_bytes(), shape.to_vec(), DType::F32)
     }
 
+    /// Goes the share `weight` of the way to `other`, value by value; what is there already stays, to the last bit.
+    ///
+    /// # Panics
+    /// If the two lie in different places or differ in length.
+    pub(crate) fn towards(self, other: Self, weight: f64) -> Self {
+        let weight = weight as f32;
+        match (self, other) {
+            (Self::Host(mut from), Self::Host(to)) => {
+                let (values, towards) = (slice_mut(&mut from), slice(&to));
+                assert_eq!(values.len(), towards.len(), "number of values");
+                let pairs = values.par_chunks_mut(CHUNK).zip(towards.par_chunks(CHUNK));
+                pairs.for_each(|(values, towards)| {
+                    values.iter_mut().zip(towards).for_each(|(value, to)| *value += (to - *value) * weight);
+                });
+                Self::Host(from)
+            }
+            (Self::Device(from), Self::Device(to)) => Self::Device(from.clone() + (to - from) * weight),
+            _ => panic!("a parameter and its average lie on two devices"),
+        }
+    }
+
     /// Adds `other`, value by value.
     ///
     /// # Panics

@@ -2,28 +2,15 @@
 
 use anyhow::{Result, ensure};
 
-use super::{above_zero, filled, length, not_negative, positive, share};
+use super::{above_zero, filled, length, not_negative, share};
 use crate::recipe::{Decay, Optimizer, Schedule, Train, TransformRecipe};
 
 /// More threads than this only wait for each other.
 const MOST_WORKERS: usize = 256;
 
-/// The training loop, of any kind of recipe.
+/// The training loop's transforms and threads; the rest is in [`Plan::check`](crate::recipe::Plan::check).
 pub(crate) fn check_train(train: &Train) -> Result<()> {
-    positive("train.epochs", train.epochs)?;
-    length("train.batch_size", train.batch_size)?;
     check_workers("train.workers", train.workers)?;
-    positive("train.accumulation_steps", train.accumulation_steps)?;
-    positive("train.checkpoint_every_steps", train.checkpoint_every_steps)?;
-    ensure!(
-        train.batch_size.is_multiple_of(train.accumulation_steps),
-        "train.accumulation_steps = {}: must divide train.batch_size = {}",
-        train.accumulation_steps,
-        train.batch_size
-    );
-    if let Some(norm) = train.max_grad_norm {
-        above_zero("train.max_grad_norm", norm)?;
-    }
     train
         .transforms
         .iter()

@@ -19,6 +19,7 @@ impl Kind for Recipe {
         }
         let Head::Upernet(upernet) = &self.head;
         check_upernet(upernet)?;
+        self.plan().check()?;
         checks::training::check_train(&self.train)?;
         let micro_batch = self.train.batch_size / self.train.accumulation_steps;
         ensure!(
@@ -98,8 +99,7 @@ fn check_dropout(dropout: f64) -> Result<()> {
 }
 
 fn check_evaluate(evaluate: &Evaluate) -> Result<()> {
-    let Evaluate { every_epochs, short_side, long_side, convention: _, best_by, .. } = evaluate;
-    positive("evaluate.every_epochs", *every_epochs)?;
+    let Evaluate { short_side, long_side, convention: _, best_by, .. } = evaluate;
     checks::check_sides("evaluate.", *short_side, *long_side)?;
     evaluate.look().check("evaluate.")?;
     judge::known_metric("evaluate.best_by", best_by)

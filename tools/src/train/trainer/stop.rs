@@ -19,7 +19,7 @@ impl<M: Module> Trainer<M> {
         if step == 0 {
             return error;
         }
-        let kept = if self.last_saved == Some(step) { Ok(()) } else { self.save() };
+        let kept = if self.is_saved() { Ok(()) } else { self.save() };
         self.parts.progress.finish();
         let last = self.parts.run.last_checkpoint();
         let last = last.display();

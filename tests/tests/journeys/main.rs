@@ -1,11 +1,14 @@
 //! Whole journeys through the commands: train, evaluate, predict, score; killed and resumed; alone and with workers.
 
+mod endings;
+mod kills;
+
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cvx_tests::project_root;
 use cvx_tools::cls::Recipe as ClassificationRecipe;
@@ -13,6 +16,7 @@ use cvx_tools::det::{self, Streams};
 use cvx_tools::exit::Exit;
 use cvx_tools::pretrain::Recipe as PretrainingRecipe;
 use cvx_tools::recipe::{Kind, Recipe};
+use cvx_tools::safetensors_file::SafetensorsFile;
 use cvx_tools::seg::recipe::Recipe as SegmentationRecipe;
 use cvx_tools::train::step_log::{self, StepRecord};
 use serde_json::Value;
@@ -61,13 +65,24 @@ impl Journey {
 
     /// Trains in a process of its own, which can be killed.
     fn spawn(&self, run: &str, more: &[&str]) -> Child {
-        Command::new(std::env::current_exe().unwrap())
+        self.child(run, more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// What trains in a process of its own.
+    fn child(&self, run: &str, more: &[&str]) -> Command {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
             .args(["--exact", "a_child_process_runs_what_it_is_told", "--nocapture"])
-            .env(CHILD_ARGUMENTS, self.arguments("train", run, more).join("\n"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+            .env(CHILD_ARGUMENTS, self.arguments("train", run, more).join("\n"));
+        child
+    }
+
+    /// The values of a run's last checkpoint, optimizer included, to the bit.
+    fn last_values(&self, run: &str) -> Vec<(String, Vec<u8>)> {
+        let file = SafetensorsFile::open(&self.path(run).join("checkpoints/last.safetensors")).unwrap();
+        let mut names: Vec<String> = file.tensors().map(|(name, _)| name).collect();
+        names.sort();
+        names.into_iter().map(|name| (name.clone(), file.bytes(&name).unwrap())).collect()
     }
 
     /// What every step of a run logged, without what a clock decides.
@@ -105,7 +120,8 @@ fn json(path: &Path) -> Value {
 fn a_child_process_runs_what_it_is_told() {
     let Ok(arguments) = std::env::var(CHILD_ARGUMENTS) else { return };
     let arguments: Vec<String> = arguments.lines().map(str::to_owned).collect();
-    let (exit, _, err) = cvx_det(&arguments);
+    let (exit, out, err) = cvx_det(&arguments);
+    print!("{out}");
     assert_eq!(exit, Exit::Done, "{err}");
 }
 
@@ -167,71 +183,6 @@ fn a_broken_promise_ends_with_one() {
     let (exit, out, _) = cvx_det(&journey.arguments("train", "run", &[promise]));
     assert_eq!(exit, Exit::OutsideExpectations);
     assert!(out.contains("OUTSIDE expectations: at least 0.99"), "{out}");
-}
-
-#[test]
-fn a_run_killed_in_mid_epoch_goes_on_as_if_nothing_had_happened() {
-    let journey = Journey::new();
-    journey.train("whole", &[]);
-
-    let mut child = journey.spawn("killed", &[]);
-    // Six steps are in the second of two epochs of four; checkpoints come every two steps.
-    let began = Instant::now();
-    while records(&journey.path("killed")).len() < 5 && began.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let before = records(&journey.path("killed")).len();
-    assert!((5..8).contains(&before), "{before} steps were logged before the kill");
-
-    journey.train("killed", &["--resume"]);
-    assert_eq!(journey.losses("killed"), journey.losses("whole"));
-}
-
-#[test]
-fn a_run_killed_again_and_again_while_it_saves_loses_nothing() {
-    let journey = Journey::new();
-    let save_always = "--set=train.checkpoint_every_steps=1";
-    journey.train("whole", &[save_always]);
-
-    // A checkpoint that is being written is a file that is neither of the two finished ones.
-    let is_saving = || {
-        let checkpoints = fs::read_dir(journey.path("killed/checkpoints"));
-        let names = checkpoints.into_iter().flatten().flatten().map(|entry| entry.file_name());
-        names.into_iter().any(|name| name != "last.safetensors" && name != "best.safetensors")
-    };
-    let mut kills = 0;
-    let began = Instant::now();
-    loop {
-        let mut child = journey.spawn("killed", &[save_always, "--resume"]);
-        // What an earlier kill left behind says nothing about this process.
-        let stale = is_saving();
-        let logged = records(&journey.path("killed")).len();
-        let finished = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break Some(status);
-            }
-            let steps = records(&journey.path("killed")).len().saturating_sub(logged);
-            if (is_saving() && !stale) || steps > 1 {
-                break None;
-            }
-            assert!(began.elapsed() < PATIENCE, "the run does not end");
-        };
-        match finished {
-            Some(status) => {
-                assert!(status.success(), "a resumed run failed");
-                break;
-            }
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                kills += 1;
-            }
-        }
-    }
-    assert!(kills > 0, "the run ended before it was killed once");
-    assert_eq!(journey.losses("killed"), journey.losses("whole"));
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! `cvx-pretrain info`: what a recipe's autoencoder is made of, and how fast its parts learn, without training.
+
+use anyhow::{Context as _, Result};
+use burn::module::Module as _;
+use burn::prelude::*;
+
+use super::args::InfoArgs;
+use super::data;
+use super::model::Architecture;
+use super::recipe::Recipe;
+use crate::exit::{Exit, Streams};
+use crate::recipe;
+use crate::train::params;
+
+/// Prints parameters and the optimizer's groups with their learning rates.
+///
+/// # Errors
+/// If the recipe cannot be used.
+pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let out = &mut *streams.out;
+    let fcmae = Architecture::of(&recipe).init(&Device::flex());
+    let num_encoder = fcmae.backbone.num_params();
+    writeln!(out, "{:<10} {:>12}", "parameters", "count")?;
+    for (part, count) in [
+        ("encoder", num_encoder),
+        ("decoder", fcmae.num_params() - num_encoder),
+        ("total", fcmae.num_params()),
+    ] {
+        writeln!(out, "{part:<10} {count:>12}")?;
+    }
+    let plan = recipe.plan();
+    let groups = plan
+        .groups(&params::trained(&fcmae))
+        .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
+    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    let count = || {
+        let [train_set, _] = data::open(&recipe.data)?;
+        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+    };
+    args.schedule_args.tell(&plan, &groups, &recipe.model.config().drop_path_rates(), count, out)?;
+    Ok(Exit::Done)
+}

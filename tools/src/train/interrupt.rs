@@ -1,0 +1,132 @@
+//! When a run is to stop before its end: at a signal, or when its time is over.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Why a run stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Ctrl-C.
+    Interrupted,
+    /// Somebody or a scheduler asked this process to end.
+    Terminated,
+    /// The time it was given.
+    Time(Duration),
+}
+
+/// What a run is watched for.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    began: Instant,
+    most: Option<Duration>,
+    /// The signal that came, or 0.
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interrupt {
+    /// Watches the time from now on, and signals once [`Interrupt::listen`] was called.
+    pub fn after(most: Option<Duration>) -> Self {
+        Self { began: Instant::now(), most, signal: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// From now on a first SIGINT or SIGTERM is a reason to stop, and a second one ends the process at once.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn listen(&mut self) -> Result<()> {
+        // Handlers stay for as long as the process does, and so all runs of a process share them.
+        static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+        if let Some(signal) = SIGNAL.get() {
+            self.signal = Arc::clone(signal);
+            return Ok(());
+        }
+        let came = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        for number in [SIGINT, SIGTERM] {
+            let register = || {
+                // In this order: the default is taken when one has come before.
+                signal_hook::flag::register_conditional_default(number, Arc::clone(&came))?;
+                signal_hook::flag::register(number, Arc::clone(&came))?;
+                signal_hook::flag::register_usize(number, Arc::clone(&self.signal), number as usize)
+            };
+            register().with_context(|| format!("signal {number} cannot be listened to"))?;
+        }
+        // Another thread may have been first; its run then has handlers of its own.
+        let _ = SIGNAL.set(Arc::clone(&self.signal));
+        Ok(())
+    }
+
+    /// Why to stop now, if there is a reason.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.signal.load(Ordering::Relaxed) as i32 {
+            SIGINT => return Some(Reason::Interrupted),
+            SIGTERM => return Some(Reason::Terminated),
+            _ => {}
+        }
+        self.most.filter(|most| self.began.elapsed() >= *most).map(Reason::Time)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Terminated => f.write_str("asked to end"),
+            Self::Time(most) => write!(f, "the time of {} s is over", most.as_secs()),
+        }
+    }
+}
+
+/// A span of time as typed: `90s`, `30m`, `2h`, `1d`, and sums of these, `1h30m`.
+///
+/// # Errors
+/// If it is none, or no time at all.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a span of time with its unit, as in `90s`, `30m`, `2h` or `1d12h`".to_owned();
+    let (mut seconds, mut digits) = (0_u64, String::new());
+    for character in text.chars() {
+        if character.is_ascii_digit() {
+            digits.push(character);
+            continue;
+        }
+        let unit = match character {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86400,
+            _ => return Err(expected()),
+        };
+        let count: u64 = digits.parse().map_err(|_| expected())?;
+        seconds = count.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(expected)?;
+        digits.clear();
+    }
+    if seconds == 0 || !digits.is_empty() {
+        return Err(expected());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_of_time_is_a_sum_of_units() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1d2h30m"), Ok(Duration::from_secs(95400)));
+        for wrong in ["", "30", "m", "1.5h", "0s", "-1s", "99999999999999999999d"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn time_that_is_over_is_a_reason() {
+        assert_eq!(Interrupt::after(None).reason(), None);
+        assert_eq!(Interrupt::after(Some(Duration::from_secs(3600))).reason(), None);
+        assert_eq!(Interrupt::after(Some(Duration::ZERO)).reason(), Some(Reason::Time(Duration::ZERO)));
+    }
+}

@@ -1,0 +1,204 @@
+//! What a run writes besides its log, and that a disk which is full or away for a while stops no training.
+//!
+//! A checkpoint is only written after everything that it presupposes: the log of its steps, the evaluations before it, and
+//! the best of these. So a run that goes on from it finds them, whatever could not be written in between.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use burn::module::Module;
+
+use super::Trainer;
+use crate::train::checkpoint::{self, Position, Training};
+use crate::train::curves;
+use crate::train::kept;
+use crate::train::step_log;
+use crate::train::tensorboard::EventWriter;
+
+/// Time between attempts to save on a disk that refused it.
+const RETRY: Duration = Duration::from_secs(20);
+
+/// The same for the end of a run, after which nobody would try again: the first wait, each next one being twice as long,
+/// and all of them together.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MOST_WAITING: Duration = Duration::from_secs(30 * 60);
+
+/// What is saved, and what still has to be.
+#[derive(Debug)]
+pub(super) struct Saving<M> {
+    /// The step of the checkpoint `last`, if that is sound.
+    pub(super) last_step: Option<usize>,
+    /// The step that was saved by this process last.
+    pub(super) saved: Option<usize>,
+    /// The model of the best evaluation, until it is written.
+    pub(super) best: Option<(M, Position)>,
+    /// Whether there are evaluations that `metrics.json` does not hold.
+    pub(super) is_metrics_due: bool,
+    /// Checkpoints that are of no use, and go when there is a new one.
+    pub(super) damaged: Vec<PathBuf>,
+    /// When the disk last refused.
+    pub(super) refused: Option<Instant>,
+    /// Whether it was told that the log waits.
+    pub(super) is_log_waiting: bool,
+}
+
+impl<M> Default for Saving<M> {
+    fn default() -> Self {
+        Self {
+            last_step: None,
+            saved: None,
+            best: None,
+            is_metrics_due: false,
+            damaged: Vec::new(),
+            refused: None,
+            is_log_waiting: false,
+        }
+    }
+}
+
+impl<M: Module> Trainer<M> {
+    /// Whether to save now.
+    pub fn checkpoint_due(&self) -> bool {
+        let retries = self.saving.refused.is_some_and(|refused| refused.elapsed() >= RETRY);
+        !self.is_saved()
+            && (self.is_due(self.parts.config.checkpoint) || (retries && self.pending.batches == 0))
+    }
+
+    /// Whether the last update is in a checkpoint.
+    pub fn is_saved(&self) -> bool {
+        self.saving.saved == Some(self.position.step)
+    }
+
+    /// Saves the checkpoint that a resumed run goes on from.
+    ///
+    /// # Errors
+    /// If the disk is full, for example; the older checkpoint stays usable.
+    pub fn save(&mut self) -> Result<()> {
+        let saved = self.save_all();
+        self.saving.refused = saved.is_err().then(Instant::now);
+        self.restart_clock();
+        saved
+    }
+
+    /// As [`Trainer::save`], but a refusal is told, and tried again later: training goes on.
+    pub fn save_or_warn(&mut self) {
+        let was_refused = self.saving.refused.is_some();
+        match self.save() {
+            Ok(()) if was_refused => {
+                let step = self.position.step;
+                self.parts.progress.say(&format!("step {step} is saved, after saving had failed"));
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let newest = match self.saving.last_step {
+                    Some(step) => format!("the newest checkpoint is that of step {step}"),
+                    None => "there is no checkpoint yet".to_owned(),
+                };
+                let step = self.position.step;
+                self.warn(&format!(
+                    "step {step} is NOT saved: {error:#}\n  {newest}; training goes on, and saving is tried again"
+                ));
+            }
+        }
+    }
+
+    /// As [`Trainer::save`], but a refusal is told and waited for, half an hour at most.
+    ///
+    /// # Errors
+    /// If the disk refuses for all that time.
+    pub(super) fn save_in_the_end(&mut self) -> Result<()> {
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        loop {
+            let Err(error) = self.save() else { return Ok(()) };
+            if began.elapsed() >= MOST_WAITING {
+                return Err(error);
+            }
+            self.warn(&format!(
+                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again in {:.1} s",
+                wait.as_secs_f64()
+            ));
+            std::thread::sleep(wait);
+            wait = (2 * wait).min(LONGEST_WAIT);
+        }
+    }
+
+    fn save_all(&mut self) -> Result<()> {
+        // First the log: it then holds every step that the checkpoint has done.
+        self.log.sync()?;
+        self.saving.is_log_waiting = false;
+        self.save_results()?;
+        let (run, step) = (&self.parts.run, self.position.step);
+        if let Some(last) = self.saving.last_step.filter(|&last| last != step)
+            && self.parts.config.keep_checkpoints > 1
+        {
+            kept::keep(run, last)?;
+        }
+        let training = Training { optimizer: &self.parts.optimizer, ema: self.ema.as_ref() };
+        let (path, description) = (run.last_checkpoint(), &self.parts.description);
+        checkpoint::save(&path, self.model(), Some(training), description, &self.position)?;
+        // The new one is on the disk, and older ones may go.
+        (self.saving.last_step, self.saving.saved) = (Some(step), Some(step));
+        for path in self.saving.damaged.drain(..).filter(|damaged| *damaged != path) {
+            let _ = fs::remove_file(path);
+        }
+        kept::remove_beyond(&self.parts.run, self.parts.config.keep_checkpoints - 1);
+        if self.events.is_none() {
+            self.events = EventWriter::open_after(&self.parts.run.tensorboard(), step).ok();
+        }
+        Ok(())
+    }
+
+    /// Writes the best model and the evaluations, as far as they are not written yet.
+    pub(super) fn save_results(&mut self) -> Result<()> {
+        let folder = self.parts.run.checkpoints();
+        if !folder.exists() {
+            // Where the run's own folder is away, so is this.
+            fs::create_dir(&folder)?;
+        }
+        if let Some((model, position)) = &self.saving.best {
+            let path = self.parts.run.best_checkpoint();
+            checkpoint::save(&path, model, None, &self.parts.description, position)?;
+            self.saving.best = None;
+        }
+        if self.saving.is_metrics_due {
+            self.metrics.save(&self.parts.run.metrics())?;
+            self.saving.is_metrics_due = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn warn(&mut self, what: &str) {
+        self.parts.progress.say(&format!("WARNING: {what}"));
+    }
+
+    /// Once, and not for every step: the lines are kept.
+    pub(super) fn warn_of_log(&mut self, error: &anyhow::Error) {
+        if !std::mem::replace(&mut self.saving.is_log_waiting, true) {
+            self.warn(&format!(
+                "the log is NOT written: {error:#}\n  its lines wait in memory; training goes on"
+            ));
+        }
+    }
+
+    /// Values for TensorBoard. After a failure there are none until a checkpoint can be saved again.
+    pub(super) fn add_events(&mut self, step: usize, scalars: Vec<(String, f64)>) {
+        let Some(events) = &mut self.events else { return };
+        let scalars = scalars.iter().map(|(tag, value)| (tag.as_str(), *value));
+        if let Err(error) = events.scalars(step, scalars) {
+            self.events = None;
+            self.warn(&format!("TensorBoard's file is NOT written: {error:#}"));
+        }
+    }
+
+    /// A picture that cannot be drawn is no reason to stop training.
+    pub(super) fn draw_curves(&mut self) {
+        let drawn = step_log::read(&self.parts.run.log())
+            .and_then(|records| curves::draw(&self.parts.run.curves(), &records, &self.metrics.evaluations));
+        if let Err(error) = drawn {
+            self.warn(&format!("{error:#}"));
+        }
+    }
+}
