@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge;
 use crate::classify::Preprocessing;
-use crate::recipe::training::two;
+use crate::recipe::training::usual_checkpoints;
 use crate::recipe::{EarlyStop, Ema, Expectation, Init, Kind, Model, Optimizer, Plan, Run, Schedule, checks};
 
 /// One run, as written in a TOML file.
@@ -104,7 +104,7 @@ pub struct Train {
     pub checkpoint_every_steps: usize,
     /// So many of the newest checkpoints are kept, `last` among them: a damaged one is replaced by the one before.
     /// Absent: 2. No effect on results.
-    #[serde(default = "two")]
+    #[serde(default = "usual_checkpoints")]
     pub keep_checkpoints: usize,
 }
 

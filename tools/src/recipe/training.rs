@@ -40,12 +40,12 @@ pub struct Train {
     pub checkpoint_every_steps: usize,
     /// So many of the newest checkpoints are kept, `last` among them: a damaged one is replaced by the one before.
     /// Absent: 2. No effect on results.
-    #[serde(default = "two")]
+    #[serde(default = "usual_checkpoints")]
     pub keep_checkpoints: usize,
 }
 
 /// The checkpoints that are kept where a recipe does not say: one, and one in reserve.
-pub(crate) fn two() -> usize {
+pub(crate) fn usual_checkpoints() -> usize {
     2
 }
 

@@ -108,3 +108,19 @@ pub(crate) fn slice(data: &TensorData) -> &[f32] {
 pub(crate) fn slice_mut(data: &mut TensorData) -> &mut [f32] {
     data.as_mut_slice().unwrap_or_else(|e| panic!("values on the CPU are f32: {e}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_go_the_same_way_as_host_values() {
+        let tensor = |values: [f32; 3]| Tensor::<1>::from_floats(values, &Device::flex());
+        let (from, to) = (tensor([1.0, -2.0, 0.1]), tensor([2.0, -2.0, 7.0]));
+        let host = Values::new(from.clone()).towards(Values::new(to.clone()), 0.25);
+        let device = Values::Device(from).towards(Values::Device(to), 0.25);
+        let (host, device) = (host.to_data(&[3]), device.to_data(&[3]));
+        assert_eq!(slice(&host), [1.25, -2.0, 1.825]);
+        assert_eq!(slice(&device), slice(&host));
+    }
+}
