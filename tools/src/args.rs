@@ -17,6 +17,14 @@ pub struct RecipeArgs {
     pub set: Vec<String>,
 }
 
+/// Print the recipe itself, instead of anything about it.
+#[derive(Debug, Clone, Args)]
+pub struct DumpArgs {
+    /// Print the recipe as it is read, with bases and `--set` applied, and where each value comes from
+    #[arg(long)]
+    pub dump: bool,
+}
+
 /// Arguments of `train`.
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
@@ -55,7 +63,16 @@ pub struct CheckArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Print at most this many findings of one kind
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    /// Show at most this many examples of one kind of finding
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
     pub limit: usize,
+    /// Decode every image, too: damaged files, sizes, copies, and the mean and spread of the pixels
+    #[arg(long)]
+    pub images: bool,
+    /// Also draw so many samples of each half with their truth, as training and evaluation see them
+    #[arg(long, value_name = "COUNT")]
+    pub browse: Option<usize>,
+    /// Folder for the pictures of --browse; created when absent
+    #[arg(long, value_name = "DIR", default_value = "check")]
+    pub out: PathBuf,
 }

@@ -7,6 +7,7 @@ use crate::exit::{self, Exit, Streams};
 
 mod args;
 mod bench;
+mod check;
 mod data;
 mod eval;
 mod info;
@@ -18,6 +19,7 @@ pub mod recipe;
 mod train;
 
 pub use self::args::{Cli, Command, InfoArgs, PredictArgs};
+pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;
@@ -35,10 +37,14 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Eval(args) => eval(args, streams),
-        Command::Predict(args) => predict(args, streams),
-        Command::Info(args) => info(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Train(args) => train(args, streams),
+            Command::Eval(args) => eval(args, streams),
+            Command::Predict(args) => predict(args, streams),
+            Command::Info(args) => info(args, streams),
+            Command::Check(args) => check(args, streams),
+        }
     })
 }

@@ -45,12 +45,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Eval(args) => eval(args, streams),
-        Command::Predict(args) => predict(args, streams),
-        Command::Score(args) => score(args, streams),
-        Command::Info(args) => info(args, streams),
-        Command::Check(args) => check(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Train(args) => train(args, streams),
+            Command::Eval(args) => eval(args, streams),
+            Command::Predict(args) => predict(args, streams),
+            Command::Score(args) => score(args, streams),
+            Command::Info(args) => info(args, streams),
+            Command::Check(args) => check(args, streams),
+        }
     })
 }

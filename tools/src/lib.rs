@@ -4,6 +4,8 @@
 
 pub mod args;
 pub mod bench;
+pub(crate) mod browse;
+pub(crate) mod check;
 pub mod classify;
 pub mod cls;
 pub mod collate;
@@ -24,6 +26,8 @@ pub mod report;
 pub mod safetensors_file;
 pub mod seg;
 pub mod train;
+pub mod verbosity;
 pub(crate) mod verdict;
+pub(crate) mod waiting;
 pub mod weights;
 pub(crate) mod wording;

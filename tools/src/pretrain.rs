@@ -13,6 +13,7 @@ mod convert;
 mod data;
 mod diversity;
 mod diversity_plot;
+mod info;
 mod initial;
 mod judge;
 pub mod model;
@@ -20,9 +21,10 @@ pub mod recipe;
 mod reconstruct;
 mod train;
 
-pub use self::args::{Cli, Command, ConvertArgs, DiversityArgs, ReconstructArgs};
+pub use self::args::{Cli, Command, ConvertArgs, DiversityArgs, InfoArgs, ReconstructArgs};
 pub use self::convert::convert;
 pub use self::diversity::diversity;
+pub use self::info::info;
 pub use self::recipe::Recipe;
 pub use self::reconstruct::reconstruct;
 pub use self::train::train;
@@ -38,10 +40,14 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Reconstruct(args) => reconstruct(args, streams),
-        Command::Diversity(args) => diversity(args, streams),
-        Command::Convert(args) => convert(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Train(args) => train(args, streams),
+            Command::Reconstruct(args) => reconstruct(args, streams),
+            Command::Diversity(args) => diversity(args, streams),
+            Command::Convert(args) => convert(args, streams),
+            Command::Info(args) => info(args, streams),
+        }
     })
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use cvx_backbone::Variant;
 
-use crate::args::{EvalArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
+use crate::verbosity::VerbosityArgs;
 
 /// ConvNeXt as a classifier.
 ///
@@ -15,6 +16,9 @@ use crate::device_spec::DeviceSpec;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-cls", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -29,8 +33,11 @@ pub enum Command {
     Eval(EvalArgs),
     /// Classify images; writes a table
     Predict(PredictArgs),
-    /// Print parameters, FLOPs and feature maps of a published size, or measure how fast it is on this machine
+    /// Print parameters, FLOPs and feature maps of a published size or of a recipe's model, or measure how fast it is on
+    /// this machine
     Info(InfoArgs),
+    /// Look through the folders of a recipe and report what would stop or hurt training
+    Check(CheckArgs),
 }
 
 /// Arguments of `predict`.
@@ -56,10 +63,16 @@ pub struct PredictArgs {
 /// Arguments of `info`.
 #[derive(Debug, Clone, Args)]
 pub struct InfoArgs {
-    /// A published size, as `model.backbone` in a recipe: v2-atto to v2-huge, v1-atto to v1-xlarge
-    #[arg(value_name = "BACKBONE")]
-    pub backbone: Variant,
-    /// Number of classes
+    /// A published size, as `model.backbone` in a recipe: v2-atto to v2-huge, v1-atto to v1-xlarge; or a recipe
+    #[arg(value_name = "BACKBONE|RECIPE.toml", value_parser = described)]
+    pub described: Described,
+    /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
+    /// Number of classes of a published size
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub classes: u32,
     /// Input height and width for the FLOPs and for --bench, as in `224x224`
@@ -68,6 +81,23 @@ pub struct InfoArgs {
     /// How to measure instead
     #[command(flatten)]
     pub bench_args: BenchArgs,
+}
+
+/// What `info` tells about.
+#[derive(Debug, Clone)]
+pub enum Described {
+    /// A published size.
+    Size(Variant),
+    /// A recipe's file.
+    Recipe(PathBuf),
+}
+
+/// A file where the name ends as a file's does.
+fn described(text: &str) -> Result<Described, String> {
+    if text.ends_with(".toml") {
+        return Ok(Described::Recipe(PathBuf::from(text)));
+    }
+    text.parse().map(Described::Size).map_err(|error| format!("{error}, or a recipe's file (.toml)"))
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args::TrainArgs;
+use crate::args::{DumpArgs, RecipeArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
+use crate::verbosity::VerbosityArgs;
 use crate::weights::export::Form;
 
 /// Pretrain ConvNeXt on images alone, look at what it learnt, and convert its weights.
@@ -14,6 +15,9 @@ use crate::weights::export::Form;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-pretrain", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -30,6 +34,19 @@ pub enum Command {
     Diversity(DiversityArgs),
     /// Convert weights, published or from here, to a checkpoint or to the names of others
     Convert(ConvertArgs),
+    /// Print the parameters of a recipe's autoencoder, or the recipe itself
+    Info(InfoArgs),
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
 }
 
 /// Arguments of `reconstruct`.

@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::args_predict::{PredictArgs, ScoreArgs};
-use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
+use crate::verbosity::VerbosityArgs;
 
 /// Train, evaluate and run UPerNet on ConvNeXt.
 ///
@@ -12,6 +13,9 @@ use crate::bench::{BenchArgs, parse_size};
 #[derive(Debug, Parser)]
 #[command(name = "cvx-seg", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -40,6 +44,9 @@ pub struct InfoArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Input height and width for the FLOPs and for --bench, as in `512x512`
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "512x512", value_parser = parse_size)]
     pub size: [usize; 2],
