@@ -57,6 +57,26 @@ pub struct EvalArgs {
     pub json: Option<PathBuf>,
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// The run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The page to write; without it, report.html in the run folder
+    #[arg(long, value_name = "FILE.html")]
+    pub out: Option<PathBuf>,
+    /// Change one entry of the run's recipe, such as where the images lie now; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Show so many of the best, of the median and of the worst predictions
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    pub pictures: usize,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {

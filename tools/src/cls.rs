@@ -16,6 +16,7 @@ mod mix;
 mod model;
 mod predict;
 pub mod recipe;
+mod report;
 mod train;
 
 pub use self::args::{Cli, Command, InfoArgs, PredictArgs};
@@ -24,6 +25,7 @@ pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;
 pub use self::recipe::Recipe;
+pub use self::report::report;
 pub use self::train::train;
 
 /// The program `cvx-cls`.
@@ -40,6 +42,7 @@ where
     exit::run(args, streams, |cli: Cli, streams| {
         cli.verbosity.apply();
         match &cli.command {
+            Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
             Command::Eval(args) => eval(args, streams),
             Command::Predict(args) => predict(args, streams),

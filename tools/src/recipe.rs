@@ -151,6 +151,9 @@ pub struct Evaluate {
     pub long_side: u32,
     /// The metric whose highest value decides which checkpoint is the best.
     pub best_by: String,
+    /// Whether every evaluation records in TensorBoard how weights and gradients are spread. No effect on results.
+    #[serde(default)]
+    pub histograms: bool,
 }
 
 /// What one metric should be.

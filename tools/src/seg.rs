@@ -20,9 +20,11 @@ mod info;
 mod initial;
 mod judge;
 pub mod model;
+mod pictures;
 mod predict;
 mod probability_file;
 pub mod recipe;
+mod report;
 mod score;
 mod train;
 
@@ -32,6 +34,7 @@ pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;
+pub use self::report::report;
 pub use self::score::score;
 pub use self::train::train;
 
@@ -49,6 +52,7 @@ where
     exit::run(args, streams, |cli: Cli, streams| {
         cli.verbosity.apply();
         match &cli.command {
+            Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
             Command::Eval(args) => eval(args, streams),
             Command::Predict(args) => predict(args, streams),

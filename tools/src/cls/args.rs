@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use cvx_backbone::Variant;
 
-use crate::args::{CheckArgs, DumpArgs, EvalArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 use crate::verbosity::VerbosityArgs;
@@ -38,6 +38,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Look through the folders of a recipe and report what would stop or hurt training
     Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `predict`.

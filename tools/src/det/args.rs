@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 use crate::verbosity::VerbosityArgs;
@@ -38,6 +38,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `predict`.

@@ -176,7 +176,7 @@ impl Ids {
 }
 
 /// What to draw of what was found.
-fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> {
+pub(super) fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> {
     located
         .iter()
         .filter(|found| f64::from(found.score) >= draw_from)

@@ -12,12 +12,15 @@ use super::inference::Inference;
 use super::initial::initial;
 use super::judge::Judge;
 use super::model::{self, Architecture, Detector, Preprocessing};
+use super::pictures::pair;
 use super::{Streams, data};
 use crate::args::TrainArgs;
 use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::recipe::{self, Kind as _, Optimizer, Recipe};
+use crate::run_report::spread;
 use crate::train::adamw::AdamW;
 use crate::train::course::{Evaluated, Task};
 use crate::train::groups::ParamGroups;
@@ -26,11 +29,15 @@ use crate::train::progress::Progress;
 use crate::train::run_folder::{RunFolder, Start, Told};
 use crate::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
 use crate::verdict;
+use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 4] =
-    ["train.workers", "train.checkpoint_every_steps", "evaluate.batch_size", "expect"];
+const WITHOUT_EFFECT: [&str; 5] =
+    ["train.workers", "train.checkpoint_every_steps", "evaluate.batch_size", "evaluate.histograms", "expect"];
+
+/// Validation images that are shown with what is found in them, at each evaluation.
+const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -56,6 +63,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
     let total_steps = steps_per_epoch * recipe.train.epochs;
     summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
@@ -79,6 +87,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             progress: Progress::on_stderr(total_steps),
         },
     )?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
 
     let task = Task {
         collate: &|samples| collate(samples, &recipe.input, &autodiff),
@@ -93,7 +102,14 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let metrics_file = trainer.run().metrics();
     let best_checkpoint = trainer.run().best_checkpoint();
     trainer.finish()?;
-    verdict::of_run(&recipe.evaluate.best_by, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    verdict::of_run(
+        &recipe.evaluate.best_by,
+        &recipe.expect,
+        &metrics_file,
+        &best_checkpoint,
+        "cvx-det",
+        streams,
+    )
 }
 
 /// Evaluates the model as it is, on the device without autodiff.
@@ -125,11 +141,15 @@ fn evaluate(
         }
         Ok(())
     })?;
+    let waiting = Waiting::on_stderr("comparing detections with the truth".to_owned());
     let judgement = judge.finish()?;
+    drop(waiting);
+    let shown = spread(val_set.len(), PICTURES);
+    let pictures = shown.into_iter().map(|index| pair(&inference, val_set, index)).collect::<Result<_>>()?;
     let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
     let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
     trainer.progress().say(&line);
-    Ok(Evaluated { metrics: judgement.metrics, tables: judgement.tables })
+    Ok(Evaluated { metrics: judgement.metrics, tables: judgement.tables, pictures })
 }
 
 /// Says what is about to happen.

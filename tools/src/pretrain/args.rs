@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args::{DumpArgs, RecipeArgs, TrainArgs};
+use crate::args::{DumpArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
 use crate::verbosity::VerbosityArgs;
 use crate::weights::export::Form;
@@ -36,6 +36,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Print the parameters of a recipe's autoencoder, or the recipe itself
     Info(InfoArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `info`.

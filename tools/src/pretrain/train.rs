@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use crate::args::TrainArgs;
 use crate::classify::images;
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
 use crate::recipe::{self, Kind as _, Optimizer};
 use crate::train::adamw::AdamW;
@@ -30,11 +31,12 @@ use crate::verdict;
 use crate::wording::counted;
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 6] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "evaluate.batch_size",
     "data.most_unreadable",
+    "evaluate.histograms",
     "expect",
 ];
 
@@ -68,6 +70,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
     let total_steps = steps_per_epoch * recipe.train.epochs;
     let lr = recipe.train.scaled(adamw.lr);
@@ -92,6 +95,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             progress: Progress::on_stderr(total_steps),
         },
     )?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
     let architecture = Architecture::of(&recipe);
     let task = Task {
         collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
@@ -111,7 +115,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let metrics_file = trainer.run().metrics();
     let best_checkpoint = trainer.run().best_checkpoint();
     trainer.finish()?;
-    verdict::of_run(EXPLAINED, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    verdict::of_run(EXPLAINED, &recipe.expect, &metrics_file, &best_checkpoint, "cvx-pretrain", streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -138,7 +142,7 @@ fn evaluate(
     trainer.progress().say(&line);
     let value = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     let tables = format!("epoch {epoch}: loss {:.4}, explained {:.4}\n", value("loss"), value(EXPLAINED));
-    Ok(Evaluated { metrics, tables })
+    Ok(Evaluated { metrics, tables, pictures: Vec::new() })
 }
 
 /// Says which images were left out.

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::args_predict::{PredictArgs, ScoreArgs};
-use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::verbosity::VerbosityArgs;
 
@@ -36,6 +36,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `info`.

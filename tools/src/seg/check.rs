@@ -13,7 +13,8 @@ use image::RgbImage;
 
 use super::data::{self, Source};
 use super::initial::initial;
-use super::recipe::{Recipe, palette_of};
+use super::pictures::colors_of;
+use super::recipe::Recipe;
 use crate::args::CheckArgs;
 use crate::browse::{browse, file_and_size};
 use crate::check::{self, Course, Decoded};
@@ -196,7 +197,7 @@ fn draw_samples(
     streams: &mut Streams<'_>,
 ) -> Result<()> {
     let names = &source.classes.names;
-    let colors = palette_of(&source.classes);
+    let colors = colors_of(recipe, &source.classes)?;
     let draw = |sample: &Sample| -> RgbImage {
         let legend = Legend { names, colors: &colors };
         match &sample.labels {

@@ -14,11 +14,14 @@ use super::eval::Evaluation;
 use super::initial::initial;
 use super::judge;
 use super::model::{Preprocessing, Segmentor};
+use super::pictures::{Pictures, colors_of};
 use super::recipe::Recipe;
 use crate::args::TrainArgs;
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
 use crate::recipe::{self, Kind as _, Optimizer};
+use crate::run_report::spread;
 use crate::train::adamw::AdamW;
 use crate::train::course::{Evaluated, Task};
 use crate::train::groups::ParamGroups;
@@ -31,7 +34,11 @@ use crate::verdict;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 3] = ["train.workers", "train.checkpoint_every_steps", "expect"];
+const WITHOUT_EFFECT: [&str; 4] =
+    ["train.workers", "train.checkpoint_every_steps", "evaluate.histograms", "expect"];
+
+/// Validation images that are shown with what they are taken for, at each evaluation.
+const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -60,6 +67,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let steps_per_epoch = loader.batches_per_epoch().div_ceil(recipe.train.accumulation_steps);
     let total_steps = steps_per_epoch * recipe.train.epochs;
     summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, streams)?;
@@ -83,6 +91,8 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             progress: Progress::on_stderr(total_steps),
         },
     )?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
+    let colors = colors_of(&recipe, &source.classes)?;
     let task = Task {
         collate: &|samples| {
             let size = data::padded_size(samples, &recipe.train.transforms, &recipe.input);
@@ -91,7 +101,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|segmentor: &Segmentor, batch: Batch, _| {
             by_name(segmentor.losses(batch.images, batch.labels))
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &colors, &device),
     };
     task.run(&mut trainer, &loader, streams.out)?;
 
@@ -99,7 +109,14 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let metrics_file = trainer.run().metrics();
     let best_checkpoint = trainer.run().best_checkpoint();
     trainer.finish()?;
-    verdict::of_run(&recipe.evaluate.best_by, &recipe.expect, &metrics_file, &best_checkpoint, streams)
+    verdict::of_run(
+        &recipe.evaluate.best_by,
+        &recipe.expect,
+        &metrics_file,
+        &best_checkpoint,
+        "cvx-seg",
+        streams,
+    )
 }
 
 /// The losses of both heads, in the order in which they are shown.
@@ -118,6 +135,7 @@ fn evaluate(
     recipe: &Recipe,
     trainer: &mut Trainer<Segmentor>,
     val_set: &std::sync::Arc<SegmentationFolder>,
+    colors: &[[u8; 3]],
     device: &Device,
 ) -> Result<Evaluated> {
     let segmentor = trainer.model().valid();
@@ -134,10 +152,13 @@ fn evaluate(
     })?;
     let metrics = matrix.metrics(recipe.evaluate.convention.convention());
     let names = val_set.class_names();
+    let drawn = Pictures { segmentor: &segmentor, preprocessing: &preprocessing, recipe, colors, device };
+    let shown = spread(val_set.len(), PICTURES);
+    let pictures = shown.into_iter().map(|index| drawn.pair(val_set, index)).collect::<Result<_>>()?;
     let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
     let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
     trainer.progress().say(&line);
-    Ok(Evaluated { metrics: judge::named(&metrics, &names), tables: metrics.table(&names) })
+    Ok(Evaluated { metrics: judge::named(&metrics, &names), tables: metrics.table(&names), pictures })
 }
 
 /// Says what is about to happen.

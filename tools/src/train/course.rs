@@ -8,6 +8,7 @@ use burn::module::Module;
 use cvx_data::{Loader, Sample};
 
 use crate::report::Metrics;
+use crate::run_report::Pair;
 use crate::train::pending::Losses;
 use crate::train::trainer::Trainer;
 
@@ -16,6 +17,8 @@ pub(crate) struct Evaluated {
     pub(crate) metrics: Metrics,
     /// For a person.
     pub(crate) tables: String,
+    /// A few predictions beside the truth.
+    pub(crate) pictures: Vec<Pair>,
 }
 
 /// What a task does in its training.
@@ -43,6 +46,8 @@ impl<M: Module, B> Task<'_, M, B> {
                     Err(error) => return Err(trainer.stop(error)),
                 };
                 trainer.record_evaluation(&evaluated.metrics.defined())?;
+                trainer.record_pictures(&evaluated.pictures)?;
+                trainer.record_spread()?;
                 trainer.save()?;
                 out.write_all(evaluated.tables.as_bytes())?;
             }

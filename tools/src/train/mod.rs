@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod entries;
 pub mod run_folder;
 
+pub mod histogram;
 pub mod metrics_file;
 pub mod step_log;
 pub mod tensorboard;

@@ -42,6 +42,7 @@ use crate::train::step_log::{self, StepLog, StepRecord};
 use crate::train::tensorboard::EventWriter;
 
 mod stop;
+mod visuals;
 
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,7 @@ pub struct Trainer<M: Module> {
     waited: Duration,
     last_saved: Option<usize>,
     last_evaluated: Option<usize>,
+    spread: visuals::Spread,
 }
 
 impl<M: Module> Trainer<M> {
@@ -158,6 +160,7 @@ impl<M: Module> Trainer<M> {
             waited: Duration::ZERO,
             last_saved: None,
             last_evaluated,
+            spread: visuals::Spread::default(),
             position,
         })
     }
@@ -340,6 +343,7 @@ impl<M: Module> Trainer<M> {
         }
         let means = measured.mean_losses();
         let Measured { gradients, losses: _, clipped, batches, images } = measured;
+        self.spread.note(&gradients, batches);
         let lr = self.parts.schedule.lr(self.position.step);
         self.model =
             self.model.take().map(|model| self.parts.optimizer.step(model, gradients, lr, clipped.scale));
