@@ -130,7 +130,7 @@ fn what_cannot_be_is_refused() {
         project.command("train", &["--set=train.mix.mixup=-1"]),
         "train.mix.mixup = -1: must not be negative",
     );
-    refused(project.command("train", &["--set=evaluate.x=1"]), "unknown field `x`");
+    refused(project.command("train", &["--set=evaluate.x=1"]), "unknown entry `x`");
     refused(project.command("eval", &[]), "without --weights the best checkpoint");
     fs::remove_dir_all(project.path("train/blue")).unwrap();
     refused(project.command("train", &[]), "[TMP]/train: holds the classes amber, dark, but ");

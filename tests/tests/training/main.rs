@@ -6,3 +6,4 @@ mod checkpoints;
 mod optimizer;
 mod resume;
 mod run_folder;
+mod visuals;

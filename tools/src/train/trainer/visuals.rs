@@ -73,7 +73,7 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Errors
     /// If the disk is full, for example.
-    pub(crate) fn record_spread(&mut self) -> Result<()> {
+    pub fn record_spread(&mut self) -> Result<()> {
         if !self.spread.is_wanted {
             return Ok(());
         }
