@@ -31,7 +31,12 @@ enum Output {
 impl Counting {
     /// `what` was done to an image, as in `evaluated`.
     pub(crate) fn on_stderr(what: &'static str, total: usize) -> Self {
-        if verbosity() == Verbosity::Quiet {
+        Self::on_stderr_at(verbosity(), what, total)
+    }
+
+    /// The same, from a thread that is not the command's own.
+    pub(crate) fn on_stderr_at(verbosity: Verbosity, what: &'static str, total: usize) -> Self {
+        if verbosity == Verbosity::Quiet {
             return Self::new(what, total, Output::Nowhere);
         }
         if !stderr().is_terminal() {

@@ -58,14 +58,18 @@ fn another_variant_replaces_what_the_bases_say_of_a_choice() {
     let error = format!("{:#}", decay("decay = { cosine = {} }").unwrap_err());
     assert!(error.contains("`min_lr` is missing"), "{error}");
     // Two at once are nobody's choice.
-    let error = format!("{:#}", decay("decay = { cosine = { min_lr = 0.0 }, step = { gamma = 1.0 } }").unwrap_err());
+    let error =
+        format!("{:#}", decay("decay = { cosine = { min_lr = 0.0 }, step = { gamma = 1.0 } }").unwrap_err());
     assert!(error.contains("`cosine` and `step` where one of `constant`, `step`"), "{error}");
 }
 
 #[test]
 fn a_value_is_set_over_bases_and_in_lists() {
     let project = project(&[("own.toml", "base = \"recipe.toml\"\n")]);
-    let sets = ["schedule.decay.polynomial={ power = 1.0, min_lr = 0.0 }", "train.transforms.0.flip.probability=1.0"];
+    let sets = [
+        "schedule.decay.polynomial={ power = 1.0, min_lr = 0.0 }",
+        "train.transforms.0.flip.probability=1.0",
+    ];
     let read: Recipe = load(&project.path("own.toml"), &sets.map(str::to_owned)).unwrap();
     assert_eq!(read.schedule.decay, Decay::Polynomial { power: 1.0, min_lr: 0.0 });
     assert_eq!(read.train.transforms, [cvx_tools::recipe::TransformRecipe::Flip { probability: 1.0 }]);

@@ -88,13 +88,12 @@ fn objects_that_no_anchor_resembles_are_told() {
     said(
         |truth| truth["annotations"][0]["bbox"] = json!([2, 8, 60, 2]),
         &[],
-        &["1 of 2 objects (50.0 %) overlap no anchor", "such as annotation 1 of 60 x 2 pixels after the resize"],
+        &[
+            "1 of 2 objects (50.0 %) overlap no anchor",
+            "such as annotation 1 of 60 x 2 pixels after the resize",
+        ],
     );
-    said(
-        |_| {},
-        &["--set=head.mask-rcnn.test.detections_per_image=1"],
-        &["training would run"],
-    );
+    said(|_| {}, &["--set=head.mask-rcnn.test.detections_per_image=1"], &["training would run"]);
     said(
         |truth| truth["annotations"].as_array_mut().unwrap().push(annotation(7, 1, 9)),
         &["--set=head.mask-rcnn.test.detections_per_image=1"],

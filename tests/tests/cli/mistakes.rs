@@ -22,8 +22,7 @@ fn written(find: &str, replacement: &str, expected: &str) {
 #[track_caller]
 fn set(assignment: &str, expected: &str) {
     let project = Project::new();
-    let Outcome { exit, err, .. } =
-        project.run(&["info", &project.text("recipe.toml"), "--set", assignment]);
+    let Outcome { exit, err, .. } = project.run(&["info", &project.text("recipe.toml"), "--set", assignment]);
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 }
 
@@ -94,9 +93,9 @@ fn a_mean_of_one_number_is_told_to_be_three() {
         "mean = [123.675, 116.28, 103.53]",
         "mean = 127.5",
         "error: [TMP]/recipe.toml is not a recipe
-  TOML parse error at line 13, column 8
+  TOML parse error at line 14, column 8
      |
-  13 | mean = 127.5
+  14 | mean = 127.5
      |        ^^^^^
   127.5 where a list of length 3 is expected
 ",
@@ -120,7 +119,10 @@ fn a_metric_of_another_program_is_answered_with_ours() {
     let recipe = project.text("recipe.toml");
     let Outcome { exit, err, .. } = project.run(&["info", &recipe, "--set", "evaluate.best_by=mAP"]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(err.contains("evaluate.best_by: unknown metric `mAP`, expected one of `box/ap`, `box/ap50`"), "{err}");
+    assert!(
+        err.contains("evaluate.best_by: unknown metric `mAP`, expected one of `box/ap`, `box/ap50`"),
+        "{err}"
+    );
     assert!(err.ends_with("at --set evaluate.best_by=mAP\n"), "{err}");
 }
 
@@ -143,7 +145,8 @@ fn an_equals_sign_that_was_forgotten_is_shown_where_it_is() {
 fn the_wrong_number_of_classes_is_told_with_those_there_are() {
     let project = Project::new();
     let Outcome { exit, err, .. } = project.command("train", &["--set=head.mask-rcnn.num_classes=80"]);
-    let expected = "error: [TMP]/truth.json: lists 2 classes (cat, dog), but head.mask-rcnn.num_classes = 80\n";
+    let expected =
+        "error: [TMP]/truth.json: lists 2 classes (cat, dog), but head.mask-rcnn.num_classes = 80\n";
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 }
 

@@ -71,8 +71,7 @@ fn a_run_becomes_one_page() {
 fn a_folder_without_a_run_is_refused() {
     let project = Project::new();
     let Outcome { exit, err, .. } = project.run(&["report", &project.text("images")]);
-    let expected =
-        "error: [TMP]/images: holds no run; possible is the folder that `train` wrote (run.folder in its recipe)\n";
+    let expected = "error: [TMP]/images: holds no run; possible is the folder that `train` wrote (run.folder in its recipe)\n";
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 }
 

@@ -89,7 +89,8 @@ fn explain(fault: &Fault, path: &Path, sources: &[Source], layers: &[Node]) -> a
         let meant = if is_key { format!("{entry}.{meant}") } else { meant.to_owned() };
         message += &format!("\ndid you mean `{meant}`?");
     } else if let Some(Unknown { name, is_key: true, .. }) = &fault.unknown {
-        let elsewhere = elsewhere(name, layers);
+        let mut elsewhere = elsewhere(name, layers);
+        elsewhere.retain(|table| table != entry);
         if !elsewhere.is_empty() {
             message += &format!("\n`{name}` is an entry of `{}`", elsewhere.join("` and of `"));
         }

@@ -40,6 +40,11 @@ impl<'a> Stack<'a> {
         tables(&self.layers)
     }
 
+    /// Of a list.
+    fn length(&self) -> usize {
+        if let Content::List(items) = &self.top().content { items.len() } else { 0 }
+    }
+
     fn inner(&self, key: &str, layers: Vec<&'a Node>) -> Self {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Self { layers, path, places: self.places }
@@ -88,7 +93,13 @@ impl<'de, 'a> Deserializer<'de> for Stack<'a> {
                 let mut items = Items { stack: &self, left };
                 visitor.visit_seq(&mut items).and_then(|list| match items.left.len() {
                     0 => Ok(list),
-                    more => Err(Fault::new(format!("{more} more entries than this list may have"))),
+                    more => {
+                        let length = self.length();
+                        Err(Fault::new(format!(
+                            "a list of length {length} where {} are expected",
+                            length - more
+                        )))
+                    }
                 })
             }
             Content::Table(_) => {

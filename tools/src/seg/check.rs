@@ -23,6 +23,7 @@ use crate::draw::{Legend, label_overlay};
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
 use crate::recipe::{self, Optimizer, TransformRecipe};
+use crate::verbosity::verbosity;
 use crate::wording::counted;
 
 /// Share of the pixels that are ignored from which that is doubtful.
@@ -45,10 +46,10 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Some recipes judge what they train on.
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
-        let counting: Mutex<Option<Counting>> = Mutex::new(None);
+        let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
         let report = check_segmentation(half, &source.encoding, names, read, &|pairs, total| {
             let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
-            counting.get_or_insert_with(|| Counting::on_stderr("read", total)).advance(pairs);
+            counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
         })?;
         drop(counting);
         let out = &mut *streams.out;
@@ -222,4 +223,15 @@ fn val_with_labels(recipe: &Recipe, source: &Source) -> Result<Loader> {
     let pipeline = Pipeline { transforms: vec![Transform::ResizeKeepRatio { long, short }] };
     let sampler = BatchSampler::shuffled(&vec![(1, 1); folder.len()], 1, recipe.seed);
     Ok(Loader::new(Arc::new(folder), Arc::new(pipeline), sampler, recipe.train.workers))
+}
+/// How much of the pixels, and of the images, each class has.
+fn write_shares(report: &SegmentationReport, names: &[String], out: &mut dyn std::io::Write) -> Result<()> {
+    let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();
+    let share = |pixels: u64| 100.0 * pixels as f64 / (labelled + report.ignored_pixels).max(1) as f64;
+    writeln!(out, "  {:<24} {:>10} {:>10}", "class", "% pixels", "images")?;
+    for (name, ClassCount { pixels, images }) in names.iter().zip(&report.classes) {
+        writeln!(out, "  {name:<24} {:>10.3} {images:>10}", share(*pixels))?;
+    }
+    writeln!(out, "  {:<24} {:>10.3}", "(ignored)", share(report.ignored_pixels))?;
+    Ok(())
 }

@@ -42,8 +42,13 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
     let segmentor = checkpoint.load_model(random(recipe, &device))?;
     let colors = colors_of(recipe, &source.classes)?;
     let preprocessing = Preprocessing::of(recipe);
-    let drawn =
-        Pictures { segmentor: &segmentor, preprocessing: &preprocessing, recipe, colors: &colors, device: &device };
+    let drawn = Pictures {
+        segmentor: &segmentor,
+        preprocessing: &preprocessing,
+        recipe,
+        colors: &colors,
+        device: &device,
+    };
 
     let names = val_set.class_names();
     let mut matrix = ConfusionMatrix::new(names.len());
