@@ -66,28 +66,14 @@ impl Coco {
 
     /// Annotations whose box, mask and area do not belong together.
     fn contradictions(&self) -> Vec<Problem> {
-        let contradiction = |annotation: &Annotation| {
-            let [_, _, width, height] = annotation.bbox;
-            if annotation.area > width * height * 1.01 + 1.0 && width >= 1.0 && height >= 1.0 {
-                let what = format!(
-                    "`area` is {}, more than its `bbox` of {width} x {height} holds; small, medium and large are told by it",
-                    annotation.area
-                );
-                return Some(("areas larger than their box", what, annotation.id));
-            }
-            let bounds = mask_bounds(annotation)?;
-            let [x, y, _, _] = annotation.bbox;
-            let slack = BOX_SLACK_PIXELS.max(BOX_SLACK_SHARE * width.max(height));
-            let edges = [x, y, x + width, y + height];
-            let is_far = edges.iter().zip(bounds).any(|(edge, bound)| (edge - bound).abs() > slack);
-            is_far.then(|| {
-                let what = format!(
-                    "`bbox` spans {edges:?}, but `segmentation` {bounds:?} (left, top, right, bottom)"
-                );
-                ("boxes that are not around their mask", what, annotation.id)
+        let found: Vec<_> = self
+            .annotations
+            .par_iter()
+            .flat_map_iter(|annotation| {
+                let doubts = [area_doubt(annotation), mask_doubt(annotation)];
+                doubts.into_iter().flatten().map(|(kind, what)| (kind, what, annotation.id))
             })
-        };
-        let found: Vec<_> = self.annotations.par_iter().filter_map(contradiction).collect();
+            .collect();
         found.into_iter().map(|(kind, what, id)| self.doubt(kind, format!("annotation {id}"), what)).collect()
     }
 
@@ -112,6 +98,31 @@ impl Coco {
         }
         doubts
     }
+}
+
+fn area_doubt(annotation: &Annotation) -> Option<(&'static str, String)> {
+    let [_, _, width, height] = annotation.bbox;
+    let is_larger = annotation.area > width * height * 1.01 + 1.0 && width >= 1.0 && height >= 1.0;
+    is_larger.then(|| {
+        let what = format!(
+            "`area` is {}, more than its `bbox` of {width} x {height} holds; small, medium and large are told by it",
+            annotation.area
+        );
+        ("areas larger than their box", what)
+    })
+}
+
+fn mask_doubt(annotation: &Annotation) -> Option<(&'static str, String)> {
+    let bounds = mask_bounds(annotation)?;
+    let [x, y, width, height] = annotation.bbox;
+    let slack = BOX_SLACK_PIXELS.max(BOX_SLACK_SHARE * width.max(height));
+    let edges = [x, y, x + width, y + height];
+    let is_far = edges.iter().zip(bounds).any(|(edge, bound)| (edge - bound).abs() > slack);
+    is_far.then(|| {
+        let what =
+            format!("`bbox` spans {edges:?}, but `segmentation` {bounds:?} (left, top, right, bottom)");
+        ("boxes that are not around their mask", what)
+    })
 }
 
 /// Left, top, right and bottom of outlines; none of runs, whose bounds are the price of decoding them.

@@ -38,7 +38,7 @@ impl Course<'_> {
         let total = epochs * steps_per_epoch;
         if images < batch_size {
             findings.warn(format!(
-                "train.batch_size = {batch_size}: there are {} to train on, so every batch is a smaller one",
+                "train.batch_size = {batch_size}: with {} to train on, every batch is a smaller one",
                 counted(images, "image", "images")
             ));
         }

@@ -68,7 +68,7 @@ fn a_course_that_does_not_happen_as_written_is_told() {
         &[
             "schedule.warmup_steps = 1000: the training has 2 steps (2 epochs of 1)",
             "optimizer.adamw.lr = 0.1: published recipes have at most 0.004",
-            "train.batch_size = 64: there are 2 images to train on",
+            "train.batch_size = 64: with 2 images to train on",
         ],
     );
     said(

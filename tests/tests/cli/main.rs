@@ -190,7 +190,8 @@ fn check_lists_everything_and_says_whether_training_would_stop() {
     truth["annotations"][1]["category_id"] = json!(5);
     project.write_truth(&truth);
     fs::remove_file(project.path("images/b.png")).unwrap();
-    let Outcome { exit, out, .. } = project.command("check", &[]);
+    let sets = ["--set=train.batch_size=1", "--set=schedule.warmup_steps=0"];
+    let Outcome { exit, out, .. } = project.command("check", &sets);
     assert_eq!(exit, Exit::BadInput);
     assert_eq!(
         out,
@@ -206,9 +207,9 @@ fn check_lists_everything_and_says_whether_training_would_stop() {
   warning: boxes that are not around their mask: 1
     [TMP]/truth.json: annotation 1: `bbox` spans [8.0, 8.0, 32.0, 8.5], but `segmentation` [8.0, 8.0, 32.0, 24.0] \
      (left, top, right, bottom)
-class train objects    images
-dog               0         0
-cat               1         1
+class      train objects    images
+dog                    0         0
+cat                    1         1
 images were not decoded; --images does
 training would stop: 2 errors
 "

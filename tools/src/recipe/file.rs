@@ -11,6 +11,7 @@ use super::fault::{Fault, Unknown};
 use super::layered::{Places, Stack};
 use super::source::{Content, Node, Place, Source};
 use super::{Recipe, bases, checks, overrides};
+use crate::{cls, pretrain, seg};
 
 /// A kind of recipe: what one program reads.
 pub trait Kind: Serialize + DeserializeOwned {
@@ -95,6 +96,9 @@ fn explain(fault: &Fault, path: &Path, sources: &[Source], layers: &[Node]) -> a
             message += &format!("\n`{name}` is an entry of `{}`", elsewhere.join("` and of `"));
         }
     }
+    if let Some(program) = program_of(layers) {
+        message += &format!("\nthis is a recipe of `{program}`");
+    }
     let name = path.display();
     let Some((place, entry)) = &fault.found_at else {
         return anyhow!("{message}").context(format!("{name} is not a recipe"));
@@ -110,6 +114,20 @@ fn explain(fault: &Fault, path: &Path, sources: &[Source], layers: &[Node]) -> a
     };
     let excerpt = if place.end == 0 { String::new() } else { source.excerpt(*place, &title) };
     anyhow!("{excerpt}{message}").context(format!("{name} is not a recipe"))
+}
+
+/// The program whose recipe this is, if it is one.
+fn program_of(layers: &[Node]) -> Option<&'static str> {
+    fn reads<R: Kind>(layers: &[Node]) -> bool {
+        R::deserialize(Stack::new(layers.iter().collect(), &RefCell::default())).is_ok()
+    }
+    let readers: [(&str, fn(&[Node]) -> bool); 4] = [
+        ("cvx-det", reads::<Recipe>),
+        ("cvx-seg", reads::<seg::recipe::Recipe>),
+        ("cvx-cls", reads::<cls::Recipe>),
+        ("cvx-pretrain", reads::<pretrain::Recipe>),
+    ];
+    readers.into_iter().find(|(_, reads)| reads(layers)).map(|(program, _)| program)
 }
 
 /// The tables of the recipe that have an entry of this name.
