@@ -73,6 +73,9 @@ fn a_value_is_set_over_bases_and_in_lists() {
     let read: Recipe = load(&project.path("own.toml"), &sets.map(str::to_owned)).unwrap();
     assert_eq!(read.schedule.decay, Decay::Polynomial { power: 1.0, min_lr: 0.0 });
     assert_eq!(read.train.transforms, [cvx_tools::recipe::TransformRecipe::Flip { probability: 1.0 }]);
+    // A table replaces what was there, as every value does.
+    let read: Recipe = load(&project.path("own.toml"), &["expect={}".to_owned()]).unwrap();
+    assert!(read.expect.unwrap().is_empty());
 }
 
 #[test]

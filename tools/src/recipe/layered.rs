@@ -59,13 +59,17 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// The tables that merge: those above the first that is none.
+/// The tables that merge: those above the first that is none, or up to one that hides the rest.
 fn tables<'a>(layers: &[&'a Node]) -> Vec<&'a BTreeMap<String, Entry>> {
-    let table = |node: &&'a Node| match &node.content {
-        Content::Table(entries) => Some(entries),
-        _ => None,
-    };
-    layers.iter().map_while(table).collect()
+    let mut tables = Vec::new();
+    for node in layers {
+        let Content::Table(entries) = &node.content else { break };
+        tables.push(entries);
+        if node.hides {
+            break;
+        }
+    }
+    tables
 }
 
 /// What the layers say of `key`, the last first.

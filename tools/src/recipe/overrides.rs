@@ -12,7 +12,8 @@ use super::source::{Content, Entry, Node, Place};
 /// `source`.
 ///
 /// The value is read as TOML (`4`, `0.5`, `true`, `[27, 33]`, `{ flip = { .. } }`); what is not
-/// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0.
+/// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0. A table replaces what was there,
+/// as every value does.
 pub(super) fn layer(assignment: &str, source: usize, layers: &[&Node]) -> Result<Node> {
     let (path, text) =
         assignment.split_once('=').context("expected `key.path=value`, as in `train.epochs=3`")?;
@@ -20,7 +21,7 @@ pub(super) fn layer(assignment: &str, source: usize, layers: &[&Node]) -> Result
     if keys.iter().any(|key| key.is_empty()) {
         bail!("`{path}` is not a path of keys, as in `train.epochs`");
     }
-    let value = value(text, source, path.len() + 1);
+    let value = Node { hides: true, ..value(text, source, path.len() + 1) };
     let mut placing = Placing { keys: &keys, key: Place { source, start: 0, end: path.len() }, value };
     let node = placing.over(layers, 0)?;
     // The rest of the recipe is not what was set.
@@ -33,6 +34,7 @@ fn value(text: &str, source: usize, offset: usize) -> Node {
         Err(_) => Node {
             place: Place { source, start: offset, end: offset + text.len() },
             content: Content::Text(text.trim().to_owned()),
+            hides: true,
         },
     }
 }
@@ -54,7 +56,7 @@ impl Placing<'_> {
             None | Some(Content::Table(_) | Content::Text(_)) => {
                 let node = self.over(&below(layers, key), depth + 1)?;
                 let entries = BTreeMap::from([(key.to_owned(), Entry { key: place, node })]);
-                Ok(Node { place, content: Content::Table(entries) })
+                Ok(Node { place, content: Content::Table(entries), hides: false })
             }
             // A list is replaced as a whole, so the rest of it is written again.
             Some(Content::List(items)) => {
@@ -66,7 +68,7 @@ impl Placing<'_> {
                 let changed = self.over(&[&items[index]], depth + 1)?;
                 items[index] =
                     if depth + 1 < self.keys.len() { merged(&items[index], changed) } else { changed };
-                Ok(Node { place, content: Content::List(items) })
+                Ok(Node { place, content: Content::List(items), hides: false })
             }
             Some(Content::Integer(_) | Content::Number(_) | Content::Truth(_)) => {
                 bail!("`{}` is a value, it has no `{key}`", self.keys[..depth].join("."))
@@ -78,7 +80,7 @@ impl Placing<'_> {
 /// `later` written over `earlier`.
 fn merged(earlier: &Node, later: Node) -> Node {
     match (&earlier.content, later.content) {
-        (Content::Table(earlier), Content::Table(later_entries)) => {
+        (Content::Table(earlier), Content::Table(later_entries)) if !later.hides => {
             let mut entries = earlier.clone();
             for (name, Entry { key, node }) in later_entries {
                 let node = match earlier.get(&name) {
@@ -87,9 +89,9 @@ fn merged(earlier: &Node, later: Node) -> Node {
                 };
                 entries.insert(name, Entry { key, node });
             }
-            Node { place: later.place, content: Content::Table(entries) }
+            Node { place: later.place, content: Content::Table(entries), hides: false }
         }
-        (_, content) => Node { place: later.place, content },
+        (_, content) => Node { place: later.place, content, hides: later.hides },
     }
 }
 

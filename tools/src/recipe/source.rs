@@ -28,6 +28,8 @@ pub(super) struct Place {
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) content: Content,
+    /// Whether nothing that was written before shows through: what `--set` gives a value, whatever it is.
+    pub(super) hides: bool,
 }
 
 /// What a value is.
@@ -90,7 +92,7 @@ impl Node {
             let at = Place { source, start: span.start + offset, end: span.end + offset };
             (key.get_ref().to_string(), Entry { key: at, node: Self::of_value(source, offset, value) })
         };
-        Self { place, content: Content::Table(table.iter().map(entry).collect()) }
+        Self { place, content: Content::Table(table.iter().map(entry).collect()), hides: false }
     }
 
     /// A value that begins `offset` bytes after the start of source number `source`.
@@ -112,6 +114,6 @@ impl Node {
             }
             DeValue::Table(table) => return Self::of_table(source, offset, place, table),
         };
-        Self { place, content }
+        Self { place, content, hides: false }
     }
 }

@@ -41,11 +41,12 @@ pub(super) fn doubt(recipe: &Recipe, coco: &Coco, findings: &mut Findings) {
     let share = lost.len() as f64 / objects.len().max(1) as f64;
     if let Some((id, [width, height], _)) = lost.first().filter(|_| share > FEW) {
         findings.warn(format!(
-            "{}: {} of {} objects ({:.1} %) overlap no anchor by head.mask-rcnn.rpn.negative_iou = {lowest}, wherever it lies, such as annotation {id} of {width:.0} x {height:.0} pixels after the resize; other anchor_scales, anchor_ratios or evaluate.short_side would find them",
+            "{}: {} of {} objects ({:.1} %) overlap no anchor by head.mask-rcnn.rpn.negative_iou = {}, wherever it lies, such as annotation {id} of {width:.0} x {height:.0} pixels after the resize; other anchor_scales, anchor_ratios or evaluate.short_side would find them",
             coco.path.display(),
             lost.len(),
             objects.len(),
-            100.0 * share
+            100.0 * share,
+            head.rpn.negative_iou
         ));
     }
     let mut counts = vec![0; coco.images.len()];
