@@ -4,7 +4,8 @@
 //! trained on that: alpha is dropped and not blended, 16-bit samples keep their high byte, and
 //! the EXIF orientation is applied.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
@@ -118,7 +119,9 @@ pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage, ImageFileErro
 pub fn image_size(path: &Path) -> Result<(u32, u32), ImageFileError> {
     let read_error = |cause| ImageFileError::Read { path: path.into(), cause };
     let decode_error = |cause| ImageFileError::Decode { path: path.into(), cause };
-    let reader = ImageReader::open(path).map_err(read_error)?.with_guessed_format().map_err(read_error)?;
+    let file = BufReader::new(File::open(path).map_err(read_error)?);
+    // By its first bytes, whatever its extension says.
+    let reader = ImageReader::new(file).with_guessed_format().map_err(read_error)?;
     if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png)) {
         let bytes = std::fs::read(path).map_err(read_error)?;
         return Err(ImageFileError::Format { path: path.into(), beginning: beginning(&bytes) });

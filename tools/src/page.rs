@@ -35,7 +35,8 @@ td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{text-align:left}\
 pre{background:var(--panel);padding:.8rem;overflow:auto;font-size:.85rem}\
 .note{color:var(--soft)}.grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr))}\
-figure{margin:0;min-width:0}figcaption{font-size:.85rem;color:var(--soft);overflow-wrap:anywhere}\
+.charts{display:grid;gap:0 1.5rem;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr))}\
+section{min-width:0}figure{margin:0;min-width:0}figcaption{font-size:.85rem;color:var(--soft);overflow-wrap:anywhere}\
 .pair{display:grid;gap:.25rem;grid-template-columns:1fr 1fr}.pair img,.pair svg,figure>img{width:100%;height:auto;display:block}\
 .chart{max-width:40rem}.chart svg{width:100%;height:auto;display:block}\
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.key i{display:inline-block;width:.8rem;height:.8rem;\

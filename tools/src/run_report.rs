@@ -73,9 +73,11 @@ impl Run {
             "Trained for {time}; the best evaluation is that with the highest {best_by}."
         ));
         page.table(&["", "best", "last"], &rows);
+        page.raw("<div class=\"charts\">");
         for (title, lines) in curves::panels(&self.records, &self.metrics.evaluations) {
             let (low, high) = curves::value_range(&lines);
             let last = self.records.last().map_or(1, |record| record.step).max(1);
+            page.raw("<section>");
             page.heading(title);
             let lines = lines.into_iter().enumerate().map(|(index, line)| Line {
                 name: line.name,
@@ -88,7 +90,9 @@ impl Run {
                 up: Axis { label: title, range: [low, high] },
                 lines: lines.collect(),
             });
+            page.raw("</section>");
         }
+        page.raw("</div>");
         page
     }
 
