@@ -141,11 +141,12 @@ impl Decoded {
 
     /// Notes pictures of the validation half that were trained on.
     pub(crate) fn doubt_copies(train: &Self, val: &Self, findings: &mut Findings) {
-        for (hash, path) in &val.files {
-            if let Some(other) = train.files.get(hash) {
-                let text = format!("{}: is trained on as {}", path.display(), other.display());
-                findings.warning_of("validation images that are trained on", text);
-            }
+        let copies = val.files.iter().filter_map(|(hash, path)| Some((path, train.files.get(hash)?)));
+        let mut copies: Vec<_> = copies.collect();
+        copies.sort();
+        for (path, other) in copies {
+            let text = format!("{}: is trained on as {}", path.display(), other.display());
+            findings.warning_of("validation images that are trained on", text);
         }
     }
 }

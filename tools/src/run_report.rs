@@ -173,7 +173,8 @@ mod tests {
     fn best_median_and_worst_are_apart() {
         let scores = [0.5, 0.9, 0.1, 0.7, f64::NAN, 0.3, 0.6];
         assert_eq!(chosen(&scores, 2), [vec![1, 3], vec![6, 0], vec![2, 5]]);
-        assert_eq!(chosen(&[0.4, 0.6], 4), [vec![1], vec![], vec![0]]);
-        assert_eq!(chosen(&[], 4), [vec![], vec![], vec![]]);
+        let none = Vec::<usize>::new;
+        assert_eq!(chosen(&[0.4, 0.6], 4), [vec![1], none(), vec![0]]);
+        assert_eq!(chosen(&[], 4), [none(), none(), none()]);
     }
 }
