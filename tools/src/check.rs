@@ -106,9 +106,8 @@ pub(crate) fn decode(files: &[(PathBuf, Option<(u32, u32)>)], findings: &mut Fin
             findings.warning_of("copied images", text);
         }
         count += seen.count;
-        for channel in 0..3 {
-            sums[channel] += seen.sums[channel];
-            squares[channel] += seen.squares[channel];
+        for (total, more) in sums.iter_mut().zip(seen.sums).chain(squares.iter_mut().zip(seen.squares)) {
+            *total += more;
         }
     }
     if count > 0.0 {

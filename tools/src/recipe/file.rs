@@ -121,13 +121,13 @@ fn program_of(layers: &[Node]) -> Option<&'static str> {
     fn reads<R: Kind>(layers: &[Node]) -> bool {
         R::deserialize(Stack::new(layers.iter().collect(), &RefCell::default())).is_ok()
     }
-    let readers: [(&str, fn(&[Node]) -> bool); 4] = [
-        ("cvx-det", reads::<Recipe>),
-        ("cvx-seg", reads::<seg::recipe::Recipe>),
-        ("cvx-cls", reads::<cls::Recipe>),
-        ("cvx-pretrain", reads::<pretrain::Recipe>),
+    let readers = [
+        ("cvx-det", reads::<Recipe>(layers)),
+        ("cvx-seg", reads::<seg::recipe::Recipe>(layers)),
+        ("cvx-cls", reads::<cls::Recipe>(layers)),
+        ("cvx-pretrain", reads::<pretrain::Recipe>(layers)),
     ];
-    readers.into_iter().find(|(_, reads)| reads(layers)).map(|(program, _)| program)
+    readers.into_iter().find(|(_, is_one)| *is_one).map(|(program, _)| program)
 }
 
 /// The tables of the recipe that have an entry of this name.
