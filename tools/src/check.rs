@@ -112,9 +112,8 @@ pub(crate) fn decode(files: &[(PathBuf, Option<(u32, u32)>)], findings: &mut Fin
     }
     if count > 0.0 {
         decoded.mean = sums.map(|sum| sum / count);
-        for channel in 0..3 {
-            let variance = squares[channel] / count - decoded.mean[channel].powi(2);
-            decoded.std[channel] = variance.max(0.0).sqrt();
+        for ((std, square), mean) in decoded.std.iter_mut().zip(squares).zip(decoded.mean) {
+            *std = (square / count - mean.powi(2)).max(0.0).sqrt();
         }
     }
     decoded
