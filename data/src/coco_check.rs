@@ -16,6 +16,8 @@ use crate::coco_segmentation::{Form, polygon_doubt};
 pub struct Problem {
     /// The file.
     pub path: PathBuf,
+    /// What problems of this kind are called together, as in `boxes outside their image`.
+    pub kind: &'static str,
     /// Which entry, as in `annotation 17`.
     pub entry: String,
     /// What is wrong: the value found, and what is possible.
@@ -28,31 +30,46 @@ impl Coco {
     /// All doubtful entries, in the order of the file. Segmentations are read, but not filled.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut push = |entry: String, what: String, is_fatal| {
-            problems.push(Problem { path: self.path.clone(), entry, what, is_fatal });
+        let mut push = |kind: &'static str, entry: String, what: String, is_fatal| {
+            problems.push(Problem { path: self.path.clone(), kind, entry, what, is_fatal });
         };
         let images = first_of_each(self.images.iter().map(|image| image.id), |id| {
-            push(format!("image {id}"), "the id occurs twice in `images`".into(), true);
+            push(
+                "ids that occur twice",
+                format!("image {id}"),
+                "the id occurs twice in `images`".into(),
+                true,
+            );
         });
         for image in self.images.iter().filter(|image| image.width == 0 || image.height == 0) {
             let what = format!(
                 "the size is {} x {} (width x height); possible are sides from 1",
                 image.width, image.height
             );
-            push(format!("image {}", image.id), what, true);
+            push("images of no size", format!("image {}", image.id), what, true);
         }
         let categories = first_of_each(self.categories.iter().map(|category| category.id), |id| {
-            push(format!("category {id}"), "the id occurs twice in `categories`".into(), true);
+            push(
+                "ids that occur twice",
+                format!("category {id}"),
+                "the id occurs twice in `categories`".into(),
+                true,
+            );
         });
         let mut named = HashSet::new();
         for category in self.categories.iter().filter(|category| !named.insert(category.name.as_str())) {
             let what = format!("the name `{}` occurs twice in `categories`", category.name);
-            push(format!("category {}", category.id), what, true);
+            push("names that occur twice", format!("category {}", category.id), what, true);
         }
         first_of_each(self.annotations.iter().map(|annotation| annotation.id), |id| {
-            push(format!("annotation {id}"), "the id occurs twice in `annotations`".into(), true);
+            push(
+                "ids that occur twice",
+                format!("annotation {id}"),
+                "the id occurs twice in `annotations`".into(),
+                true,
+            );
         });
-        let found: Vec<Vec<(String, bool)>> = self
+        let found: Vec<Vec<Doubt>> = self
             .annotations
             .par_iter()
             .map(|annotation| {
@@ -62,22 +79,22 @@ impl Coco {
                         "it names category {}, which `categories` does not list",
                         annotation.category_id
                     );
-                    found.push((what, true));
+                    found.push(("annotations of no category", what, true));
                 }
                 match images.get(&annotation.image_id) {
                     Some(&image) => doubts(annotation, &self.images[image], &mut found),
                     None => {
                         let what =
                             format!("it names image {}, which `images` does not list", annotation.image_id);
-                        found.push((what, true));
+                        found.push(("annotations of no image", what, true));
                     }
                 }
                 found
             })
             .collect();
         for (annotation, found) in self.annotations.iter().zip(found) {
-            for (what, is_fatal) in found {
-                push(format!("annotation {}", annotation.id), what, is_fatal);
+            for (kind, what, is_fatal) in found {
+                push(kind, format!("annotation {}", annotation.id), what, is_fatal);
             }
         }
         let mut examples: HashMap<u64, usize> = HashMap::new();
@@ -85,7 +102,8 @@ impl Coco {
             *examples.entry(annotation.category_id).or_default() += 1;
         }
         for category in self.categories.iter().filter(|category| !examples.contains_key(&category.id)) {
-            push(format!("category {}", category.id), format!("`{}` has no example", category.name), false);
+            let what = format!("`{}` has no example", category.name);
+            push("classes without an example", format!("category {}", category.id), what, false);
         }
         problems
     }
@@ -105,18 +123,33 @@ fn first_of_each(ids: impl Iterator<Item = u64>, mut repeated: impl FnMut(u64)) 
     first
 }
 
-/// What is doubtful about one annotation of a listed image, and whether it is fatal.
-fn doubts(annotation: &Annotation, image: &CocoImage, found: &mut Vec<(String, bool)>) {
+/// What the doubts of this kind are called together, what is doubtful, and whether it is fatal.
+type Doubt = (&'static str, String, bool);
+
+/// What is doubtful about one annotation of a listed image.
+fn doubts(annotation: &Annotation, image: &CocoImage, found: &mut Vec<Doubt>) {
     let [x, y, width, height] = annotation.bbox;
     let bbox = || format!("`bbox` is {:?}", annotation.bbox);
     if !annotation.bbox.iter().all(|value| value.is_finite()) {
-        found.push((format!("{}; possible are finite numbers", bbox()), true));
+        found.push(("boxes that are not finite", format!("{}; possible are finite numbers", bbox()), true));
     } else if !BoxXyxy::from_coco(annotation.bbox).is_finite() {
-        found.push((format!("{}; possible are corners of at most 3.4e38", bbox()), true));
+        found.push((
+            "boxes that are not finite",
+            format!("{}; possible are corners of at most 3.4e38", bbox()),
+            true,
+        ));
     } else if width < 0.0 || height < 0.0 {
-        found.push((format!("{}; possible are widths and heights from 0", bbox()), true));
+        found.push((
+            "boxes of negative size",
+            format!("{}; possible are widths and heights from 0", bbox()),
+            true,
+        ));
     } else if width < 1.0 || height < 1.0 {
-        found.push((format!("{}: narrower than a pixel, not trained on", bbox()), false));
+        found.push((
+            "boxes narrower than a pixel",
+            format!("{}: narrower than a pixel, not trained on", bbox()),
+            false,
+        ));
     } else {
         let (image_width, image_height) = (f64::from(image.width), f64::from(image.height));
         // Annotators round to hundredths.
@@ -125,16 +158,18 @@ fn doubts(annotation: &Annotation, image: &CocoImage, found: &mut Vec<(String, b
         if beyond {
             let what =
                 format!("{}: outside the image of {image_width} x {image_height} (width x height)", bbox());
-            found.push((what, false));
+            found.push(("boxes outside their image", what, false));
         }
     }
     if !annotation.area.is_finite() || annotation.area < 0.0 {
-        found.push((format!("`area` is {}; possible are finite numbers from 0", annotation.area), true));
+        let what = format!("`area` is {}; possible are finite numbers from 0", annotation.area);
+        found.push(("areas that are none", what, true));
     } else if annotation.area == 0.0 {
-        found.push(("`area` is 0: not trained on".into(), false));
+        found.push(("areas of 0", "`area` is 0: not trained on".into(), false));
     }
     if let Some((reason, is_fatal)) = segmentation_doubt(annotation, image) {
-        found.push((format!("`segmentation`: {reason}"), is_fatal));
+        let kind = if is_fatal { "masks that are none" } else { "doubtful masks" };
+        found.push((kind, format!("`segmentation`: {reason}"), is_fatal));
     }
 }
 

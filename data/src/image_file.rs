@@ -4,9 +4,11 @@
 //! trained on that: alpha is dropped and not blended, 16-bit samples keep their high byte, and
 //! the EXIF orientation is applied.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 /// Most pixels an image may claim: 134 million, a 16384 x 8192 picture, 400 MB decoded.
@@ -108,6 +110,32 @@ pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage, ImageFileErro
     })?;
     image.apply_orientation(orientation);
     Ok(drop_alpha_and_depth(image))
+}
+
+/// Width and height of a JPEG or PNG file, upright, from its header: nothing is decoded.
+///
+/// # Errors
+/// When the file cannot be read, or is no JPEG or PNG.
+pub fn image_size(path: &Path) -> Result<(u32, u32), ImageFileError> {
+    let read_error = |cause| ImageFileError::Read { path: path.into(), cause };
+    let decode_error = |cause| ImageFileError::Decode { path: path.into(), cause };
+    let file = BufReader::new(File::open(path).map_err(read_error)?);
+    // By its first bytes, whatever its extension says.
+    let reader = ImageReader::new(file).with_guessed_format().map_err(read_error)?;
+    if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png)) {
+        let bytes = std::fs::read(path).map_err(read_error)?;
+        return Err(ImageFileError::Format { path: path.into(), beginning: beginning(&bytes) });
+    }
+    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    let (width, height) = decoder.dimensions();
+    let is_turned = matches!(
+        decoder.orientation().map_err(decode_error)?,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    Ok(if is_turned { (height, width) } else { (width, height) })
 }
 
 /// RGB of 8 bits as OpenCV makes it: the high byte of 16, alpha ignored.

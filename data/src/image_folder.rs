@@ -102,6 +102,14 @@ impl ImageFolder {
         self.class_of[index]
     }
 
+    /// The file of the image that a sample with this `index` holds.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn file(&self, index: usize) -> &Path {
+        &self.files[index]
+    }
+
     /// The images that could not be read so far.
     pub fn unreadable(&self) -> &Unreadable {
         &self.unreadable

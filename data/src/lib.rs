@@ -56,6 +56,7 @@ mod coco_overlap;
 mod coco_pixels;
 mod coco_results;
 mod coco_segmentation;
+mod coco_survey;
 mod coco_text;
 mod coco_verdicts;
 mod image_file;
@@ -104,7 +105,7 @@ pub use crate::coco_images::{ImageVerdict, Judged};
 pub use crate::coco_results::CocoResults;
 pub use crate::coco_segmentation::Segmentation;
 pub use crate::coco_verdicts::{Calibration, CalibrationBin, OperatingPoint, Verdicts};
-pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, read_image};
+pub use crate::image_file::{ImageFileError, MAX_PIXELS, decode_image, image_size, read_image};
 pub use crate::image_folder::{ImageFolder, ImageFolderError};
 pub use crate::label_encoding::{LabelEncoding, LabelEncodingError, ZeroLabel};
 pub use crate::label_error::LabelError;
@@ -126,7 +127,7 @@ pub use crate::resize_pillow::{Filter, resize_pillow};
 pub use crate::rle::{Rle, RleError};
 pub use crate::sample::{AxisMap, DataError, Dataset, Geometry, Instance, Sample};
 pub use crate::sampler::BatchSampler;
-pub use crate::segmentation_check::{ClassCount, SegmentationReport, check_segmentation};
+pub use crate::segmentation_check::{ClassCount, ImagesRead, SegmentationReport, check_segmentation};
 pub use crate::segmentation_folder::{SegmentationFolder, SegmentationFolderError, SegmentationSource};
 pub use crate::shapes::{
     LABELLED_SHAPES_CLASSES, LabelledSplit, SHAPES_CLASSES, ShapesConfig, ShapesError, ShapesSplit, generate,

@@ -1,11 +1,11 @@
-//! What is doubtful about a folder of images and label images: every file is read.
+//! What is doubtful about a folder of images and label images: every label is read.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::coco_check::Problem;
-use crate::image_file::read_image;
+use crate::image_file::{image_size, read_image};
 use crate::label_encoding::LabelEncoding;
 use crate::label_map::LabelMap;
 use crate::segmentation_folder::{
@@ -34,7 +34,16 @@ pub struct ClassCount {
     pub images: u64,
 }
 
-/// Reads every image and label image, on all threads.
+/// How much of the images is read; label images are always decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImagesRead {
+    /// Their headers: whether the file is there, and its size.
+    Headers,
+    /// Every pixel: whether they can be trained on.
+    Pixels,
+}
+
+/// Reads every label image, and as much of the images as asked for, on all threads; calls `done` after each pair.
 ///
 /// Problems that [`SegmentationFolder`](crate::SegmentationFolder) refuses, at once or when the sample is
 /// read, are fatal: files without a partner, damaged ones, different sizes, pixels that are no class, and
@@ -47,6 +56,8 @@ pub fn check_segmentation(
     source: &SegmentationSource,
     encoding: &LabelEncoding,
     class_names: &[String],
+    images: ImagesRead,
+    done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<SegmentationReport, SegmentationFolderError> {
     encoding
         .check(class_names.len())
@@ -56,10 +67,15 @@ pub fn check_segmentation(
     let Pairing { pairs, .. } = pairing;
     if looks_binary(&pairs, encoding, class_names.len()) {
         let error = SegmentationFolderError::Binary { labels: source.labels.clone(), masks: pairs.len() };
-        problems.push(problem(&source.labels, "values", &error.to_string(), true));
+        problems.push(problem("undeclared masks", &source.labels, "values", &error.to_string(), true));
     }
 
-    let found: Vec<_> = pairs.par_iter().map(|pair| doubts(pair, encoding, class_names.len())).collect();
+    let doubts = |pair| {
+        let found = doubts(pair, encoding, class_names.len(), images);
+        done(1, pairs.len());
+        found
+    };
+    let found: Vec<_> = pairs.par_iter().map(doubts).collect();
     let mut classes = vec![ClassCount::default(); class_names.len()];
     let mut ignored_pixels = 0;
     for (doubts, counts) in found {
@@ -76,7 +92,13 @@ pub fn check_segmentation(
     }
     for (index, _) in classes.iter().enumerate().filter(|(_, class)| class.pixels == 0) {
         let what = format!("`{}` occurs in no label image", class_names[index]);
-        problems.push(problem(&source.labels, &format!("class {index}"), &what, false));
+        problems.push(problem(
+            "classes without an example",
+            &source.labels,
+            &format!("class {index}"),
+            &what,
+            false,
+        ));
     }
     Ok(SegmentationReport { problems, images: pairs.len(), classes, ignored_pixels })
 }
@@ -84,48 +106,72 @@ pub fn check_segmentation(
 /// Files and lines of the list without a partner.
 fn alone(source: &SegmentationSource, pairing: &Pairing) -> Vec<Problem> {
     let no = |what: &str, folder: &Path| format!("there is no {what} of this name in {}", folder.display());
-    let without_label = pairing
-        .without_label
+    let without_label = pairing.without_label.iter().map(|image| {
+        problem("images without labels", image, "labels", &no("label image", &source.labels), true)
+    });
+    let without_image = pairing
+        .without_image
         .iter()
-        .map(|image| problem(image, "labels", &no("label image", &source.labels), true));
-    let without_image =
-        pairing.without_image.iter().map(|label| problem(label, "image", &no("image", &source.images), true));
+        .map(|label| problem("labels without an image", label, "image", &no("image", &source.images), true));
     let list = source.list.clone().unwrap_or_default();
     let not_found = pairing.not_found.iter().map(|line| {
         let what = if line.image { no("label image", &source.labels) } else { no("image", &source.images) };
-        problem(&list, &format!("line {} (`{}`)", line.line, line.stem), &what, true)
+        problem(
+            "lines of the list without a file",
+            &list,
+            &format!("line {} (`{}`)", line.line, line.stem),
+            &what,
+            true,
+        )
     });
     without_label.chain(without_image).chain(not_found).collect()
 }
 
 /// What is doubtful about one pair, and how many pixels its labels have of each value.
-fn doubts(pair: &Pair, encoding: &LabelEncoding, num_classes: usize) -> (Vec<Problem>, Vec<(u8, u64)>) {
+fn doubts(
+    pair: &Pair,
+    encoding: &LabelEncoding,
+    num_classes: usize,
+    images: ImagesRead,
+) -> (Vec<Problem>, Vec<(u8, u64)>) {
     let mut problems = Vec::new();
-    let size = match read_image(&pair.image) {
-        Ok(image) => Some((image.width() as usize, image.height() as usize)),
+    let size = match images {
+        ImagesRead::Headers => image_size(&pair.image),
+        ImagesRead::Pixels => read_image(&pair.image).map(|image| image.dimensions()),
+    };
+    let size = match size {
+        Ok((width, height)) => Some((width as usize, height as usize)),
         Err(error) => {
-            problems.push(problem(&pair.image, "image", &error.to_string(), true));
+            problems.push(problem("unreadable images", &pair.image, "image", &error.to_string(), true));
             None
         }
     };
     let labels = match encoding.read(&pair.label, num_classes) {
         Ok(labels) => labels,
         Err(error) => {
-            problems.push(problem(&pair.label, "labels", &error.to_string(), true));
+            problems.push(problem(
+                "labels that cannot be used",
+                &pair.label,
+                "labels",
+                &error.to_string(),
+                true,
+            ));
             return (problems, Vec::new());
         }
     };
     let label_size = (labels.width, labels.height);
     if let Some(size) = size.filter(|&size| size != label_size) {
-        problems.push(problem(&pair.label, "size", &wrong_size(pair, label_size, size).to_string(), true));
+        let what = wrong_size(pair, label_size, size).to_string();
+        problems.push(problem("labels of another size", &pair.label, "size", &what, true));
     }
     if label_size == (1, 1) {
         let what = "the labels are of 1 x 1 pixels: a single pixel has no surroundings to learn from";
-        problems.push(problem(&pair.label, "size", what, false));
+        problems.push(problem("images of one pixel", &pair.label, "size", what, false));
     }
     let histogram = labels.histogram();
     if histogram[usize::from(LabelMap::IGNORED)] == labels.pixels.len() as u64 {
         problems.push(problem(
+            "images without labelled pixels",
             &pair.label,
             "labels",
             "every pixel is ignored: the image teaches nothing",
@@ -137,7 +183,7 @@ fn doubts(pair: &Pair, encoding: &LabelEncoding, num_classes: usize) -> (Vec<Pro
 }
 
 /// A message that begins with its file is not to name it twice.
-fn problem(path: &Path, entry: &str, what: &str, is_fatal: bool) -> Problem {
+fn problem(kind: &'static str, path: &Path, entry: &str, what: &str, is_fatal: bool) -> Problem {
     let what = what.strip_prefix(&format!("{}: ", path.display())).unwrap_or(what);
-    Problem { path: PathBuf::from(path), entry: entry.into(), what: what.into(), is_fatal }
+    Problem { path: PathBuf::from(path), kind, entry: entry.into(), what: what.into(), is_fatal }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cvx_data::{
-    ClassList, DataError, Dataset, LabelEncoding, LabelMap, Problem, SegmentationFolder, SegmentationReport,
-    SegmentationSource, ZeroLabel, check_segmentation, write_label_png,
+    ClassList, DataError, Dataset, ImagesRead, LabelEncoding, LabelMap, Problem, SegmentationFolder,
+    SegmentationReport, SegmentationSource, ZeroLabel, check_segmentation, write_label_png,
 };
 use image::{Rgb, RgbImage};
 
@@ -165,7 +165,7 @@ fn a_list_names_what_belongs_to_a_half() {
     let expected = "train.txt: line 2 names `unlabelled`, of which there is no label image in labels (and 1 more like \
                     it)";
     assert_eq!(work.refusal(&source), expected);
-    let report = check_segmentation(&source, &index(), &names()).unwrap();
+    let report = check_segmentation(&source, &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
     let problems = work.problems(&report);
     let lines = [
         "train.txt: line 2 (`unlabelled`): there is no label image of this name in labels",
@@ -192,7 +192,8 @@ fn files_without_a_partner_are_counted_and_the_first_named() {
     let expected = "images: 4 files without a label image (`p.png`, `q.png`, `r.png`, ..); labels: 1 file without an image \
                     (`z.png`); files that are alike but for their suffixes are a pair, of which there are 1";
     assert_eq!(work.refusal(&work.source()), expected);
-    let report = check_segmentation(&work.source(), &index(), &names()).unwrap();
+    let report =
+        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
     let problems = work.problems(&report);
     assert_eq!(problems[0].0, "images/p.png: labels: there is no label image of this name in labels");
     assert_eq!(problems[4].0, "labels/z.png: image: there is no image of this name in images");
@@ -222,7 +223,8 @@ fn binary_masks_are_recognised_where_255_would_be_ignored() {
                     binary masks; list the value of each class, `values = [0, 255]`, or, if 255 really is to be \
                     ignored, list it as ignored";
     assert_eq!(work.refusal(&work.source()), expected);
-    let report = check_segmentation(&work.source(), &index(), &names()).unwrap();
+    let report =
+        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
     assert!(work.problems(&report)[0].0.starts_with("labels: values: all 2 label images"));
     let two = || vec!["background".to_owned(), "nucleus".to_owned()];
     let values = LabelEncoding::Values { values: vec![0, 255], ignored: Vec::new() };
@@ -247,7 +249,8 @@ fn a_check_reads_everything_and_counts_classes() {
     work.labels("labels/e.png", 1, &[1]);
     work.pair("f", [0; 4]);
     fs::write(work.0.join("images/f.png"), "no image").unwrap();
-    let report = check_segmentation(&work.source(), &index(), &names()).unwrap();
+    let report =
+        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
     assert_eq!(report.images, 6);
     let counts: Vec<_> = report.classes.iter().map(|class| (class.pixels, class.images)).collect();
     assert_eq!(counts, [(12, 3), (2, 2), (0, 0)]);
@@ -290,7 +293,7 @@ fn camvid_is_read_without_a_problem() {
     for (half, count) in [("training", 123), ("validation", 26)] {
         let source =
             SegmentationSource::new(camvid.join("images").join(half), camvid.join("annotations").join(half));
-        let report = check_segmentation(&source, &index(), &names).unwrap();
+        let report = check_segmentation(&source, &index(), &names, ImagesRead::Pixels, &|_, _| {}).unwrap();
         assert_eq!(report.problems, []);
         assert_eq!(report.images, count);
         let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();

@@ -106,6 +106,58 @@ fn two_colours_are_learnt_judged_and_told_in_a_table() {
 }
 
 #[test]
+fn folders_are_checked_before_they_are_learnt_from() {
+    let project = Project::new();
+    let sound = project.command("check", &[]);
+    assert_eq!(sound.exit, Exit::Done, "{}{}", sound.out, sound.err);
+    assert!(sound.out.contains("[TMP]/train: 32 images, 2 classes") && sound.out.contains("would run"));
+
+    fs::rename(project.path("val/blue"), project.path("val/Blue")).unwrap();
+    fs::write(project.path("train/blue/3.png"), "no picture").unwrap();
+    let checked = project.command("check", &[]);
+    assert_eq!(checked.exit, Exit::BadInput, "{}", checked.out);
+    for words in [
+        "only the validation half has the classes Blue",
+        "only the training half has the classes blue",
+        "images that cannot be used: 1\n    [TMP]/train/blue/3.png: neither a JPEG nor a PNG file",
+        "training would stop: 3 errors",
+    ] {
+        assert!(checked.out.contains(words), "`{words}` is not in\n{}", checked.out);
+    }
+
+    let project = Project::new();
+    let out = project.path("sheets").display().to_string();
+    let checked = project.command("check", &["--images", "--browse=4", "--out", &out]);
+    assert_eq!(checked.exit, Exit::Done, "{}{}", checked.out, checked.err);
+    // These images depend on their number alone.
+    let copies = "validation images that are trained on: 12
+    [TMP]/val/amber, dark/0.png: is trained on as [TMP]/train/";
+    assert!(checked.out.contains(copies), "{}", checked.out);
+    assert!(project.path("sheets/train.png").is_file() && project.path("sheets/validation.png").is_file());
+}
+
+#[test]
+fn a_run_becomes_a_page_and_a_recipe_tells_of_its_model() {
+    let project = Project::new();
+    let trained = project.command("train", &["--set=train.epochs=1", "--set=expect={}"]);
+    assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    let run = project.path("run").display().to_string();
+    let reported = project.run(vec!["report".to_owned(), run]);
+    assert_eq!((reported.exit, reported.err.as_str()), (Exit::Done, ""));
+    let page = fs::read_to_string(project.path("run/report.html")).unwrap();
+    for words in ["<h2>Confusion</h2>", "<th>amber, dark</th>", "Worst predictions", "top1"] {
+        assert!(page.contains(words), "{words} is not on the page");
+    }
+
+    let dumped = project.command("info", &["--dump"]);
+    assert!(dumped.out.contains("[TMP]/train\"  # --set data.train="), "{}", dumped.out);
+    let told = project.command("info", &[]);
+    assert!(told.out.contains("parameters") && told.out.contains("GFLOPs"), "{}", told.out);
+    let size = ["info", "v2-nano", "--dump"].map(str::to_owned);
+    refused(project.run(size.to_vec()), "--set and --dump are for a recipe's file (.toml)");
+}
+
+#[test]
 fn a_run_with_workers_goes_as_one_without() {
     let runs = ["--set=train.workers=0", "--set=train.workers=3"].map(|workers| {
         let project = Project::new();
@@ -158,7 +210,7 @@ fn what_cannot_be_is_refused() {
         project.command("train", &["--set=train.mix.mixup=-1"]),
         "train.mix.mixup = -1: must not be negative",
     );
-    refused(project.command("train", &["--set=evaluate.x=1"]), "unknown field `x`");
+    refused(project.command("train", &["--set=evaluate.x=1"]), "unknown entry `x`");
     refused(project.command("eval", &[]), "without --weights the best checkpoint");
     fs::remove_dir_all(project.path("train/blue")).unwrap();
     refused(project.command("train", &[]), "[TMP]/train: holds the classes amber, dark, but ");

@@ -7,6 +7,7 @@ use crate::exit::{self, Exit, Streams};
 
 mod args;
 mod bench;
+mod check;
 mod data;
 mod eval;
 mod info;
@@ -15,13 +16,16 @@ mod mix;
 mod model;
 mod predict;
 pub mod recipe;
+mod report;
 mod train;
 
 pub use self::args::{Cli, Command, InfoArgs, PredictArgs, Subject};
+pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;
 pub use self::recipe::Recipe;
+pub use self::report::report;
 pub use self::train::train;
 
 /// The program `cvx-cls`.
@@ -35,10 +39,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Eval(args) => eval(args, streams),
-        Command::Predict(args) => predict(args, streams),
-        Command::Info(args) => info(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Report(args) => report(args, streams),
+            Command::Train(args) => train(args, streams),
+            Command::Eval(args) => eval(args, streams),
+            Command::Predict(args) => predict(args, streams),
+            Command::Info(args) => info(args, streams),
+            Command::Check(args) => check(args, streams),
+        }
     })
 }

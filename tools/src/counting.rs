@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::verbosity::{Verbosity, verbosity};
+use crate::waiting::PATIENCE;
+
 /// Time between two lines in a pipe.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -14,7 +17,7 @@ pub(crate) struct Counting {
     done: usize,
     total: usize,
     began: Instant,
-    last_line: Instant,
+    last_line: Option<Instant>,
     output: Output,
 }
 
@@ -28,6 +31,14 @@ enum Output {
 impl Counting {
     /// `what` was done to an image, as in `evaluated`.
     pub(crate) fn on_stderr(what: &'static str, total: usize) -> Self {
+        Self::on_stderr_at(verbosity(), what, total)
+    }
+
+    /// The same, from a thread that is not the command's own.
+    pub(crate) fn on_stderr_at(verbosity: Verbosity, what: &'static str, total: usize) -> Self {
+        if verbosity == Verbosity::Quiet {
+            return Self::new(what, total, Output::Nowhere);
+        }
         if !stderr().is_terminal() {
             return Self::new(what, total, Output::Lines);
         }
@@ -46,7 +57,7 @@ impl Counting {
     }
 
     fn new(what: &'static str, total: usize, output: Output) -> Self {
-        Self { what, done: 0, total, began: Instant::now(), last_line: Instant::now(), output }
+        Self { what, done: 0, total, began: Instant::now(), last_line: None, output }
     }
 
     /// So many more images are done.
@@ -66,10 +77,14 @@ impl Counting {
 
     /// A line that tells where the work stands, when the last one is long enough ago.
     pub(crate) fn due_line(&mut self) -> Option<String> {
-        if self.last_line.elapsed() < LINE_INTERVAL {
+        let is_early = match self.last_line {
+            Some(last) => last.elapsed() < LINE_INTERVAL,
+            None => self.began.elapsed() < PATIENCE,
+        };
+        if is_early {
             return None;
         }
-        self.last_line = Instant::now();
+        self.last_line = Some(Instant::now());
         let rate = self.done as f64 / self.began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         Some(format!("{} {}/{} images, {rate:.1} images/s", self.what, self.done, self.total))
     }

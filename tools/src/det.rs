@@ -20,7 +20,9 @@ mod info;
 mod initial;
 mod judge;
 mod model;
+mod pictures;
 mod predict;
+mod report;
 mod results_file;
 mod score;
 mod train;
@@ -31,6 +33,7 @@ pub use self::eval::eval;
 pub use self::info::info;
 pub use self::model::{Architecture, Detector, Preprocessing, Trained, load};
 pub use self::predict::predict;
+pub use self::report::report;
 pub use self::score::score;
 pub use self::train::train;
 
@@ -45,12 +48,16 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Eval(args) => eval(args, streams),
-        Command::Predict(args) => predict(args, streams),
-        Command::Score(args) => score(args, streams),
-        Command::Info(args) => info(args, streams),
-        Command::Check(args) => check(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Report(args) => report(args, streams),
+            Command::Train(args) => train(args, streams),
+            Command::Eval(args) => eval(args, streams),
+            Command::Predict(args) => predict(args, streams),
+            Command::Score(args) => score(args, streams),
+            Command::Info(args) => info(args, streams),
+            Command::Check(args) => check(args, streams),
+        }
     })
 }

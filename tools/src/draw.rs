@@ -12,11 +12,13 @@ use image::{Rgb, RgbImage};
 mod chip;
 mod palette;
 mod segments;
+mod sheet;
 mod text;
 
 pub use self::palette::color;
 pub(crate) use self::segments::percent;
 pub use self::segments::{ClassShare, Legend, class_shares, label_overlay};
+pub(crate) use self::sheet::sheet;
 pub use self::text::Lettering;
 
 /// One detection to draw, image pixels.
@@ -28,8 +30,8 @@ pub struct Drawn {
     pub mask: Option<Mask>,
     /// What stands on its chip, without the score.
     pub name: String,
-    /// 0 to 1.
-    pub score: f64,
+    /// 0 to 1; truth has none.
+    pub score: Option<f64>,
     /// Position in the palette.
     pub color_index: usize,
 }
@@ -50,7 +52,7 @@ pub fn overlay(image: &RgbImage, drawn: &[Drawn]) -> RgbImage {
         imageops::resize(image, width, height, FilterType::CatmullRom)
     };
     let mut order: Vec<&Drawn> = drawn.iter().collect();
-    order.sort_by(|a, b| a.score.total_cmp(&b.score));
+    order.sort_by(|a, b| a.score.unwrap_or(1.0).total_cmp(&b.score.unwrap_or(1.0)));
     let line = line_width(&canvas);
     for item in &order {
         if let Some(mask) = &item.mask {
@@ -148,7 +150,7 @@ mod tests {
             bbox: BoxXyxy { x0, y0, x1, y1 },
             mask: None,
             name: "disc".to_owned(),
-            score: 0.9,
+            score: Some(0.9),
             color_index: 0,
         }
     }

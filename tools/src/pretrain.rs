@@ -19,6 +19,7 @@ mod judge;
 pub mod model;
 pub mod recipe;
 mod reconstruct;
+mod report;
 mod train;
 
 pub use self::args::{Cli, Command, ConvertArgs, DiversityArgs, InfoArgs, ReconstructArgs};
@@ -27,6 +28,7 @@ pub use self::diversity::diversity;
 pub use self::info::info;
 pub use self::recipe::Recipe;
 pub use self::reconstruct::reconstruct;
+pub use self::report::report;
 pub use self::train::train;
 
 /// The program `cvx-pretrain`.
@@ -40,11 +42,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Info(args) => info(args, streams),
-        Command::Reconstruct(args) => reconstruct(args, streams),
-        Command::Diversity(args) => diversity(args, streams),
-        Command::Convert(args) => convert(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Report(args) => report(args, streams),
+            Command::Train(args) => train(args, streams),
+            Command::Reconstruct(args) => reconstruct(args, streams),
+            Command::Diversity(args) => diversity(args, streams),
+            Command::Convert(args) => convert(args, streams),
+            Command::Info(args) => info(args, streams),
+        }
     })
 }

@@ -5,6 +5,9 @@
 //! itself is absent (no clipping, no class subset), never "the usual value". Choices are enums
 //! whose names are the keys (`[data.shapes]`), so that a typo is met by the list of what exists.
 //!
+//! A recipe may name another as its `base` and hold only what differs: tables merge, values and lists replace, and of a
+//! choice (`decay = { cosine = { .. } }`) another variant replaces all that the base says of it.
+//!
 //! Paths are relative to the folder the command is started in, as on any command line, or start
 //! with `$CVX_DATA/`, which stands for the value of that environment variable.
 
@@ -13,17 +16,26 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-mod bridge;
-pub(crate) mod checks;
 mod file;
-mod model;
+
+mod bases;
 mod overrides;
-mod paths;
+
+mod dump;
+mod fault;
+mod layered;
+mod source;
+
+mod model;
 mod plan;
 pub(crate) mod training;
 mod transform;
 
-pub use self::file::{Kind, load};
+mod bridge;
+pub(crate) mod checks;
+mod paths;
+
+pub use self::file::{Kind, Resolved, load, resolve};
 pub use self::model::{
     Backbone, BoxRegression, CustomBackbone, Head, Init, MaskRcnn, Model, Nms, Roi, Rpn, Test, Version,
     WeightsFile,
@@ -145,6 +157,9 @@ pub struct Evaluate {
     pub long_side: u32,
     /// The metric whose highest value decides which checkpoint is the best.
     pub best_by: String,
+    /// Whether every evaluation records in TensorBoard how weights and gradients are spread. No effect on results.
+    #[serde(default)]
+    pub histograms: bool,
 }
 
 /// What one metric should be.

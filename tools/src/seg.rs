@@ -20,9 +20,11 @@ mod info;
 mod initial;
 mod judge;
 pub mod model;
+mod pictures;
 mod predict;
 mod probability_file;
 pub mod recipe;
+mod report;
 mod score;
 mod train;
 
@@ -32,6 +34,7 @@ pub use self::check::check;
 pub use self::eval::eval;
 pub use self::info::info;
 pub use self::predict::predict;
+pub use self::report::report;
 pub use self::score::score;
 pub use self::train::train;
 
@@ -46,12 +49,16 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    exit::run(args, streams, |cli: Cli, streams| match &cli.command {
-        Command::Train(args) => train(args, streams),
-        Command::Eval(args) => eval(args, streams),
-        Command::Predict(args) => predict(args, streams),
-        Command::Score(args) => score(args, streams),
-        Command::Info(args) => info(args, streams),
-        Command::Check(args) => check(args, streams),
+    exit::run(args, streams, |cli: Cli, streams| {
+        cli.verbosity.apply();
+        match &cli.command {
+            Command::Report(args) => report(args, streams),
+            Command::Train(args) => train(args, streams),
+            Command::Eval(args) => eval(args, streams),
+            Command::Predict(args) => predict(args, streams),
+            Command::Score(args) => score(args, streams),
+            Command::Info(args) => info(args, streams),
+            Command::Check(args) => check(args, streams),
+        }
     })
 }

@@ -8,20 +8,26 @@ use anyhow::Result;
 use crate::exit::{Exit, Streams};
 use crate::recipe::Expectation;
 use crate::report::{self, Metrics};
+use crate::summary;
 use crate::train::checkpoint::Best;
 use crate::train::metrics_file::MetricsFile;
 
 /// What a recipe promises, by metric name.
 pub(crate) type Expect = Option<BTreeMap<String, Expectation>>;
 
-/// The verdict on the best evaluation, by the metric `best_by`, among those in `metrics_file`.
+/// What came out of a run of `program`, and the verdict on its best evaluation, by the metric `best_by`, among those in
+/// `metrics_file`.
 pub(crate) fn of_run(
     best_by: &str,
     expect: &Expect,
     metrics_file: &Path,
     best_checkpoint: &Path,
+    program: &str,
     streams: &mut Streams<'_>,
 ) -> Result<Exit> {
+    if let Some(run) = metrics_file.parent() {
+        summary::write(run, best_by, program, streams.out)?;
+    }
     let file = MetricsFile::open_until(metrics_file, usize::MAX, None)?;
     let name = best_by;
     let path = best_checkpoint.display();

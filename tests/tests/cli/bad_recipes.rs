@@ -40,7 +40,8 @@ fn a_typo_in_a_recipe_is_shown_where_it_is() {
      |
   20 | drop_path = 0.0
      | ^^^^^^^^^
-  unknown field `drop_path`, expected one of `backbone`, `drop_path_rate`, `layer_scale_init`, `init`
+  unknown entry `drop_path`, expected one of `backbone`, `drop_path_rate`, `layer_scale_init`, `init`
+  did you mean `model.drop_path_rate`?
 ",
     );
 }
@@ -55,7 +56,7 @@ fn a_wrong_type_in_a_recipe_is_shown_where_it_is() {
      |
   60 | epochs = \"two\"
      |          ^^^^^
-  invalid type: string \"two\", expected usize
+  the string \"two\" where a whole number from 0 is expected
 ",
     );
 }
@@ -65,7 +66,7 @@ fn an_impossible_value_in_a_recipe_is_named() {
     changed(
         "epochs = 2",
         "epochs = 0",
-        "error: [TMP]/recipe.toml cannot work\n  train.epochs = 0: must be at least 1\n",
+        "error: [TMP]/recipe.toml cannot work\n  train.epochs = 0: must be at least 1\n  at [TMP]/recipe.toml:60\n",
     );
 }
 
@@ -79,7 +80,7 @@ fn an_unknown_choice_is_answered_with_the_choices() {
      |
   55 | nms = { firm = { iou = 0.5 } }
      |         ^^^^
-  unknown variant `firm`, expected one of `hard`, `soft-linear`, `soft-gaussian`
+  unknown choice `firm`, expected one of `hard`, `soft-linear`, `soft-gaussian`
 ",
     );
 }
@@ -94,7 +95,7 @@ fn a_missing_key_is_named_with_its_table() {
      |
   59 | [train]
      | ^^^^^^^
-  missing field `epochs`
+  `epochs` is missing
 ",
     );
 }
@@ -104,17 +105,19 @@ fn a_set_of_an_unknown_path_lists_the_known_ones() {
     set(
         "train.epoch=3",
         "error: --set train.epoch=3 does not fit [TMP]/recipe.toml
-  unknown field `epoch`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `lr_batch_size`, `max_grad_norm`, \
+  unknown entry `epoch`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `lr_batch_size`, `max_grad_norm`, \
          `ema`, `freeze`, `early_stop`, `recompute_stages`, `group_by_aspect`, `transforms`, `workers`, \
          `checkpoint_every_steps`, `keep_checkpoints`
+  did you mean `train.epochs`?
   in `train`
 ",
     );
     set(
         "trian.epochs=3",
         "error: --set trian.epochs=3 does not fit [TMP]/recipe.toml
-  unknown field `trian`, expected one of `seed`, `run`, `data`, `input`, `model`, `head`, `train`, `optimizer`, \
+  unknown entry `trian`, expected one of `seed`, `run`, `data`, `input`, `model`, `head`, `train`, `optimizer`, \
          `schedule`, `evaluate`, `expect`
+  did you mean `train`?
 ",
     );
 }
@@ -124,7 +127,7 @@ fn a_set_of_a_wrong_type_says_so() {
     set(
         "train.epochs=many",
         "error: --set train.epochs=many does not fit [TMP]/recipe.toml
-  invalid type: string \"many\", expected usize
+  the string \"many\" where a whole number from 0 is expected
   in `train.epochs`
 ",
     );

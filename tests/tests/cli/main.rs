@@ -2,7 +2,11 @@
 
 mod bad_data;
 mod bad_recipes;
+mod bases;
 mod checkpoints;
+mod doctor;
+mod mistakes;
+mod reports;
 mod score;
 mod weights;
 
@@ -186,15 +190,27 @@ fn check_lists_everything_and_says_whether_training_would_stop() {
     truth["annotations"][1]["category_id"] = json!(5);
     project.write_truth(&truth);
     fs::remove_file(project.path("images/b.png")).unwrap();
-    let Outcome { exit, out, .. } = project.command("check", &[]);
+    let sets = ["--set=train.batch_size=1", "--set=schedule.warmup_steps=0"];
+    let Outcome { exit, out, .. } = project.command("check", &sets);
     assert_eq!(exit, Exit::BadInput);
     assert_eq!(
         out,
         "train: [TMP]/truth.json: 2 images, 2 annotations, 2 classes
-  error: [TMP]/truth.json: annotation 2: it names category 5, which `categories` does not list
-  error: [TMP]/images/b.png: No such file or directory (os error 2)
-  warning: [TMP]/truth.json: annotation 1: `bbox` is [8.0, 8.0, 24.0, 0.5]: narrower than a pixel, not trained on
-  warning: [TMP]/truth.json: category 9: `dog` has no example
+  error: annotations of no category: 1
+    [TMP]/truth.json: annotation 2: it names category 5, which `categories` does not list
+  error: images that cannot be used: 1
+    [TMP]/images/b.png: No such file or directory (os error 2)
+  warning: boxes narrower than a pixel: 1
+    [TMP]/truth.json: annotation 1: `bbox` is [8.0, 8.0, 24.0, 0.5]: narrower than a pixel, not trained on
+  warning: classes without an example: 1
+    [TMP]/truth.json: category 9: `dog` has no example
+  warning: boxes that are not around their mask: 1
+    [TMP]/truth.json: annotation 1: `bbox` spans [8.0, 8.0, 32.0, 8.5], but `segmentation` [8.0, 8.0, 32.0, 24.0] \
+     (left, top, right, bottom)
+class      train objects    images
+dog                    0         0
+cat                    1         1
+images were not decoded; --images does
 training would stop: 2 errors
 "
     );
@@ -205,7 +221,7 @@ fn help_ends_with_zero_and_nonsense_with_two() {
     let project = Project::new();
     let Outcome { exit, out, .. } = project.run(&["--help"]);
     assert_eq!(exit, Exit::Done);
-    for command in ["train", "eval", "predict", "score", "info", "check"] {
+    for command in ["train", "eval", "predict", "score", "info", "check", "report"] {
         assert!(out.contains(command), "{command}");
     }
     let Outcome { exit, err, .. } = project.run(&["train"]);

@@ -104,7 +104,7 @@ fn a_backbone_that_does_not_fit_is_refused_by_name_unless_the_recipe_is_lenient(
     let typo = format!("--set=model.init={{ backbone = {{ file = \"{file}\", strikt = true }} }}");
     let Outcome { exit, err, .. } = project.command("train", &[network, &typo]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(err.contains("unknown field `strikt`, expected one of `file`, `strict`, `key`"), "{err}");
+    assert!(err.contains("unknown entry `strikt`, expected one of `file`, `strict`, `key`"), "{err}");
 }
 
 #[test]

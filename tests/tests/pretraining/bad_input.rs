@@ -23,7 +23,7 @@ fn a_recipe_that_cannot_work_is_refused_by_entry_value_and_what_is_possible() {
         ("autoencoder.mask_ratio=0.9", "leaves 0 of the 4 patches of a 64 x 64 image visible"),
         (
             "autoencoder.masking=none",
-            "unknown variant `none`, expected one of `sparse`, `dense`, `input-only`",
+            "unknown choice `none`, expected one of `sparse`, `dense`, `input-only`",
         ),
         ("input.side=100", "input.side = 100: must be a multiple of 32"),
         (
@@ -32,7 +32,7 @@ fn a_recipe_that_cannot_work_is_refused_by_entry_value_and_what_is_possible() {
         ),
         ("train.lr_batch_size=0", "train.lr_batch_size = 0: must be at least 1"),
         ("model.init={ detector = \"x\" }", "pretraining begins with `random` or with a `backbone`"),
-        ("evaluate.best=1", "unknown field `best`"),
+        ("evaluate.best=1", "unknown entry `best`"),
         (
             "expect={ \"box/ap\" = { at-least = 0.1 } }",
             "expect: unknown metric `box/ap`, expected one of `loss`",

@@ -2,6 +2,7 @@
 
 mod bad_data;
 mod bad_recipes;
+mod doctor;
 mod journeys;
 mod predict;
 mod score;

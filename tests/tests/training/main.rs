@@ -12,3 +12,4 @@ mod kept;
 mod optimizer;
 mod resume;
 mod run_folder;
+mod visuals;

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use cvx_backbone::Variant;
 
-use crate::args::{EvalArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
+use crate::verbosity::VerbosityArgs;
 
 /// ConvNeXt as a classifier.
 ///
@@ -17,6 +18,9 @@ use crate::schedule::ScheduleArgs;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-cls", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -34,6 +38,10 @@ pub enum Command {
     /// Print parameters, FLOPs, feature maps, and of a recipe the groups with their learning rates, or measure how fast it
     /// is on this machine
     Info(InfoArgs),
+    /// Look through the folders of a recipe and report what would stop or hurt training
+    Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `predict`.
@@ -65,6 +73,9 @@ pub struct InfoArgs {
     /// Change one entry of the recipe, as in `train.epochs=3`; may be repeated
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Number of classes of a published size; a recipe says its own
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub classes: u32,

@@ -10,6 +10,7 @@ use cvx_data::{
 
 use super::recipe::{Data, Recipe, Train};
 use crate::recipe::resolve_path;
+use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
 /// Share of an image that is erased, and height over width (timm's `RandomErasing`).
@@ -18,7 +19,9 @@ const ERASED: [[f64; 2]; 2] = [[0.02, 1.0 / 3.0], [0.3, 1.0 / 0.3]];
 /// Images to be judged by, and where they lie.
 pub(super) fn open_val(recipe: &Recipe) -> Result<(Arc<ImageFolder>, PathBuf)> {
     let folder = resolve_path("data.val", &recipe.data.val)?;
+    let waiting = Waiting::on_stderr(format!("looking through {}", folder.display()));
     let set = ImageFolder::with_classes(&folder, Unreadable::at_most(0)).context("data.val")?;
+    drop(waiting);
     let (found, wanted) = (set.class_names().len(), recipe.head.num_classes);
     ensure!(
         found == wanted,
@@ -34,8 +37,10 @@ pub(super) fn open_val(recipe: &Recipe) -> Result<(Arc<ImageFolder>, PathBuf)> {
 pub(super) fn open_train(recipe: &Recipe, val_set: &ImageFolder) -> Result<Arc<ImageFolder>> {
     let Data { train, val, most_unreadable } = &recipe.data;
     let folder = resolve_path("data.train", train)?;
+    let waiting = Waiting::on_stderr(format!("looking through {}", folder.display()));
     let set =
         ImageFolder::with_classes(&folder, Unreadable::at_most(*most_unreadable)).context("data.train")?;
+    drop(waiting);
     ensure!(
         set.class_names() == val_set.class_names(),
         "{}: holds the classes {}, but {val} has {}",

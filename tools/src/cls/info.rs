@@ -17,11 +17,18 @@ use crate::train::params;
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let out = &mut *streams.out;
     let recipe: Option<Recipe> = match &args.subject {
-        Subject::Recipe(path) => Some(recipe::load(path, &args.set)?),
+        Subject::Recipe(path) => {
+            let resolved = recipe::resolve::<Recipe>(path, &args.set)?;
+            if args.dump.dump {
+                out.write_all(resolved.dump()?.as_bytes())?;
+                return Ok(Exit::Done);
+            }
+            Some(resolved.recipe)
+        }
         Subject::Published(_) => {
             ensure!(
-                args.set.is_empty() && args.schedule_args.schedule.is_none(),
-                "--set and --schedule are for recipes, as configs/smoke/classify.toml; a published size has none"
+                args.set.is_empty() && args.schedule_args.schedule.is_none() && !args.dump.dump,
+                "--set, --schedule and --dump are for recipes, as configs/smoke/classify.toml; a published size has none"
             );
             None
         }

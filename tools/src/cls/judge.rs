@@ -50,10 +50,26 @@ struct Tally {
     among_first: usize,
 }
 
+/// What an image was taken for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Choice {
+    /// Position of the image.
+    pub(super) index: usize,
+    /// What it is.
+    pub(super) class: usize,
+    /// What it was taken for.
+    pub(super) first: usize,
+    /// The probability of that.
+    pub(super) of_first: f32,
+    /// The probability of what it is.
+    pub(super) of_truth: f32,
+}
+
 /// How every class fared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Judgement {
     tallies: Vec<Tally>,
+    choices: Vec<Choice>,
     names: Vec<String>,
 }
 
@@ -70,14 +86,15 @@ impl Judge<'_> {
         let pipeline = Arc::new(self.preprocessing.pipeline());
         let loader = Loader::new(Arc::<ImageFolder>::clone(set), pipeline, sampler, workers);
         let names = set.class_names().to_vec();
-        let mut judgement = Judgement { tallies: vec![Tally::default(); names.len()], names };
+        let tallies = vec![Tally::default(); names.len()];
+        let mut judgement = Judgement { tallies, choices: Vec::with_capacity(set.len()), names };
         for samples in loader.epoch(0, 0) {
             let samples = samples?;
             let logits = self.classifier.forward(self.preprocessing.images(&samples, self.device));
             let [_, num_classes] = logits.dims();
             let logits: Vec<f32> = logits.try_into_vec_as()?;
             for (sample, logits) in samples.iter().zip(logits.chunks_exact(num_classes)) {
-                judgement.add(set.class(sample.index), logits);
+                judgement.add(sample.index, set.class(sample.index), logits);
             }
             count(samples.len());
         }
@@ -86,7 +103,20 @@ impl Judge<'_> {
 }
 
 impl Judgement {
-    fn add(&mut self, class: usize, logits: &[f32]) {
+    /// What the images were taken for, in the order in which they were judged.
+    pub(super) fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    fn add(&mut self, index: usize, class: usize, logits: &[f32]) {
+        // The first of equals.
+        let is_more = |a: usize, b: usize| logits[a].total_cmp(&logits[b]).is_gt();
+        let first = (0..logits.len()).reduce(|best, next| if is_more(next, best) { next } else { best });
+        let first = first.unwrap_or_default();
+        let sum: f32 = logits.iter().map(|logit| (logit - logits[first]).exp()).sum();
+        let of_truth = (logits[class] - logits[first]).exp() / sum;
+        self.choices.push(Choice { index, class, first, of_first: 1.0 / sum, of_truth });
+
         // Of equals the first is chosen first, as by a stable sort.
         let before = logits
             .iter()
@@ -140,12 +170,15 @@ mod tests {
     #[test]
     fn the_truth_counts_when_it_is_first_and_when_it_is_among_five() {
         let names: Vec<String> = (0..7).map(|class| class.to_string()).collect();
-        let mut judgement = Judgement { tallies: vec![Tally::default(); 7], names };
+        let mut judgement = Judgement { tallies: vec![Tally::default(); 7], choices: Vec::new(), names };
         let logits = [3.0, 9.0, 1.0, 9.0, 0.0, 2.0, -1.0];
         // In order: 1, 3, 0, 5, 2, 4, 6.
         for class in 0..7 {
-            judgement.add(class, &logits);
+            judgement.add(class, class, &logits);
         }
+        assert!(judgement.choices().iter().all(|choice| choice.first == 1));
+        let shares: f32 = judgement.choices().iter().map(|choice| choice.of_truth).sum();
+        assert!((shares - 1.0).abs() < 1e-5, "{shares}");
         let metrics = judgement.metrics();
         assert_eq!((metrics.get("top1"), metrics.get("top5")), (Some(1.0 / 7.0), Some(5.0 / 7.0)));
         assert_eq!((metrics.get("accuracy/1"), metrics.get("accuracy/3")), (Some(1.0), Some(0.0)));

@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use crate::args::TrainArgs;
 use crate::classify::images;
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
 use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
@@ -27,13 +28,14 @@ use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 7] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.recompute_stages",
     "evaluate.batch_size",
     "data.most_unreadable",
+    "evaluate.histograms",
     "expect",
 ];
 
@@ -69,6 +71,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let out = &mut *streams.out;
@@ -84,6 +87,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     plan.tell(streams.out)?;
     let mut trainer =
         plan.trainer(classifier, run, model::describe(&recipe, train_set.class_names())?, batches)?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
     let task = Task {
         collate: &|samples| {
             let classes: Vec<usize> = samples.iter().map(|sample| train_set.class(sample.index)).collect();
@@ -102,8 +106,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.err, "left out, since it cannot be read: {message}")?;
     }
     let ended = ended?;
-    let command = args.resume_command("cvx-cls");
-    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
+    let program = "cvx-cls";
+    let command = args.resume_command(program);
+    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -129,5 +134,5 @@ fn evaluate(
     let metrics = judgement.metrics();
     let value = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     let tables = format!("epoch {epoch}: top1 {:.4}, top5 {:.4}\n", value(TOP1), value("top5"));
-    Ok(Evaluated { metrics, tables })
+    Ok(Evaluated { metrics, tables, pictures: Vec::new() })
 }

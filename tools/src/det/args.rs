@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
+use crate::verbosity::VerbosityArgs;
 
 /// Train, evaluate and run Mask R-CNN on ConvNeXt.
 ///
@@ -15,6 +16,9 @@ use crate::schedule::ScheduleArgs;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-det", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -35,6 +39,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `predict`.
@@ -126,6 +132,9 @@ pub struct InfoArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Input height and width for the FLOPs and for --bench, as in `800x1280`
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "800x1280", value_parser = parse_size)]
     pub size: [usize; 2],

@@ -1,35 +1,48 @@
 //! `cvx-det check`: reads the whole data set of a recipe and lists what would stop or hurt a training.
 
-use std::collections::HashSet;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use burn::prelude::Device;
-use cvx_data::{Coco, CocoDataset, Dataset, MIN_TRAINING_SIDE};
+use cvx_data::{
+    BatchSampler, Coco, CocoDataset, Dataset as _, Loader, MIN_TRAINING_SIDE, Pipeline, keep_ratio_size,
+};
 use rayon::prelude::*;
 
 use super::Streams;
 use super::data::{self, Split};
 use super::initial::initial;
-use super::model::Architecture;
+use super::model::{Architecture, Preprocessing};
 use crate::args::CheckArgs;
-use crate::counting::Counting;
+use crate::browse::{browse, file_and_size, with_objects};
+use crate::check::{self, Course, Decoded};
 use crate::exit::Exit;
 use crate::findings::Findings;
 use crate::recipe::{self, Recipe};
 use crate::wording::{abridged, counted};
+
+mod anchors;
+mod classes;
+
+/// A half that was read.
+struct Half {
+    coco: Arc<Coco>,
+    decoded: Option<Decoded>,
+    classes: Vec<String>,
+}
 
 /// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
-    let mut classes = Vec::new();
-    let halves = [("train", &train), ("validation", &val)];
+    let mut halves: Vec<Half> = Vec::new();
     // Some recipes judge what they train on.
     let num_halves = if train == val { 1 } else { 2 };
-    for (name, split) in halves.into_iter().take(num_halves) {
+    for (name, split) in [("train", &train), ("validation", &val)].into_iter().take(num_halves) {
         let mut findings = Findings::default();
         let coco = data::read_coco(&recipe.data, split)?;
         writeln!(
@@ -41,41 +54,46 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             counted(coco.categories.len(), "class", "classes")
         )?;
         check_annotations(&recipe, &coco, split, &mut findings);
-        if name == "train"
-            && let Err(error) = CocoDataset::for_training(Arc::clone(&coco), split.images.clone())
-        {
-            findings.errors.push(error.to_string());
+        if name == "train" {
+            match CocoDataset::for_training(Arc::clone(&coco), split.images.clone()) {
+                Ok(dataset) => doubt_course(&recipe, dataset, &mut findings),
+                Err(error) => findings.error(error.to_string()),
+            }
         }
-        check_images(&coco, split, &mut findings);
-        classes.push(class_names(&coco, split));
-        if let [train_classes, val_classes] = classes.as_slice()
-            && train_classes != val_classes
-        {
-            findings.errors.push(format!(
-                "{}: lists the classes {}, but {} lists {}",
-                split.annotations.display(),
-                abridged(val_classes),
-                train.annotations.display(),
-                abridged(train_classes)
-            ));
+        let decoded = check_images(&coco, split, args.images, &mut findings);
+        if let Some(decoded) = &decoded {
+            decoded.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
         }
-        num_errors += findings.errors.len();
+        let classes = CocoDataset::for_evaluation(Arc::clone(&coco), split.images.clone()).class_names();
+        let half = Half { coco, decoded, classes };
+        if let Some(train_half) = halves.first() {
+            compare(train_half, &half, [&train, &val], &mut findings);
+        }
+        halves.push(half);
+        num_errors += findings.num_errors();
         findings.write(streams.out, args.limit)?;
     }
+    let cocos: Vec<&Coco> = halves.iter().map(|half| half.coco.as_ref()).collect();
+    classes::write(&cocos, streams.out)?;
+    if !args.images {
+        writeln!(streams.out, "{}", check::NOT_DECODED)?;
+    }
     // Whether the weights to start from load is known once they have been.
-    if num_errors == 0
-        && let Some(names) = classes.first()
-    {
-        match initial(&recipe, names, &Device::flex()) {
+    if num_errors == 0 {
+        match initial(&recipe, &halves[0].classes, &Device::flex()) {
             Ok((_, remarks)) => {
                 remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
             }
             Err(error) => {
                 num_errors += 1;
-                let findings = Findings { errors: vec![format!("{error:#}")], warnings: Vec::new() };
-                findings.write(streams.out, args.limit)?;
+                writeln!(streams.out, "  error: {error:#}")?;
             }
         }
+    }
+    if let Some(count) = args.browse
+        && num_errors == 0
+    {
+        draw_samples(&recipe, &halves, [&train, &val], count, &args.out, streams)?;
     }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
@@ -85,16 +103,13 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn class_names(coco: &Arc<Coco>, split: &Split) -> Vec<String> {
-    CocoDataset::for_evaluation(Arc::clone(coco), split.images.clone()).class_names()
-}
-
 /// What the json alone tells.
 fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut Findings) {
     findings.extend(&coco.problems());
+    findings.extend(&coco.doubts());
     let wanted = Architecture::of(recipe).num_classes();
     if coco.categories.len() != wanted {
-        findings.errors.push(format!(
+        findings.error(format!(
             "{}: lists {}, but head.mask-rcnn.num_classes = {wanted}",
             split.annotations.display(),
             counted(coco.categories.len(), "class", "classes")
@@ -103,51 +118,157 @@ fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut
     let annotated: HashSet<u64> = coco.annotations.iter().map(|annotation| annotation.image_id).collect();
     let empty = coco.images.iter().filter(|image| !annotated.contains(&image.id)).count();
     if empty == coco.images.len() {
-        findings.errors.push(format!("{}: no image has an annotation", split.annotations.display()));
+        findings.error(format!("{}: no image has an annotation", split.annotations.display()));
     } else if !data::has_objects(coco) {
-        findings.errors.push(data::no_objects(split));
+        findings.error(data::no_objects(split));
     } else if empty > 0 {
-        findings.warnings.push(format!(
+        findings.warn(format!(
             "{}: {} without annotation, evaluated but not trained on",
             split.annotations.display(),
             counted(empty, "image", "images")
         ));
     }
     for image in coco.images.iter().filter(|image| image.width.min(image.height) < MIN_TRAINING_SIDE) {
-        findings.warnings.push(format!(
+        let text = format!(
             "{}: image {} has {} x {} pixels; sides below {MIN_TRAINING_SIDE} are not trained on",
             split.annotations.display(),
             image.id,
             image.width,
             image.height
+        );
+        findings.warning_of("images too small to train on", text);
+    }
+    anchors::doubt(recipe, coco, findings);
+}
+
+/// What the recipe's course makes of so many images.
+fn doubt_course(recipe: &Recipe, dataset: CocoDataset, findings: &mut Findings) {
+    let dataset = Arc::new(dataset);
+    let loader = data::train_loader(recipe, &dataset);
+    let plan = recipe.plan();
+    let course = Course {
+        images: dataset.len(),
+        batch_size: recipe.train.batch_size,
+        epochs: recipe.train.epochs,
+        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
+        schedule: &recipe.schedule,
+        lr: plan.lr(),
+    };
+    course.doubt(findings);
+    check::doubt_normalisation(&recipe.input.mean, &recipe.input.std, findings);
+}
+
+/// Looks for every image, and into it if it is to be decoded.
+fn check_images(coco: &Coco, split: &Split, decode: bool, findings: &mut Findings) -> Option<Decoded> {
+    if !split.images.is_dir() {
+        findings.error(format!("{}: no such folder of images", split.images.display()));
+        return None;
+    }
+    let listed: HashSet<&Path> = coco.images.iter().map(|image| Path::new(&image.file_name)).collect();
+    let is_image = |name: &Path| {
+        let extension = name.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        ["jpg", "jpeg", "png"].contains(&extension.as_str())
+    };
+    let names = fs::read_dir(&split.images).into_iter().flatten().flatten();
+    let names = names.map(|entry| PathBuf::from(entry.file_name())).filter(|name| is_image(name));
+    let mut unlisted: Vec<PathBuf> = names.filter(|name| !listed.contains(name.as_path())).collect();
+    unlisted.sort();
+    for name in unlisted {
+        let text =
+            format!("{}: {} does not list it", split.images.join(&name).display(), coco.path.display());
+        findings.warning_of("images that no entry names", text);
+    }
+    if decode {
+        let file = |image: &cvx_data::CocoImage| {
+            (split.images.join(&image.file_name), Some((image.width, image.height)))
+        };
+        let files: Vec<_> = coco.images.iter().map(file).collect();
+        return Some(check::decode(&files, findings));
+    }
+    let missing = |image: &cvx_data::CocoImage| {
+        let path = split.images.join(&image.file_name);
+        fs::metadata(&path).err().map(|error| format!("{}: {error}", path.display()))
+    };
+    let missing: Vec<String> = coco.images.par_iter().filter_map(missing).collect();
+    missing.into_iter().for_each(|text| findings.error_of("images that cannot be used", text));
+    None
+}
+
+/// What only the two halves together tell.
+fn compare(train_half: &Half, val_half: &Half, [train, val]: [&Split; 2], findings: &mut Findings) {
+    if train_half.classes != val_half.classes {
+        findings.error(format!(
+            "{}: lists the classes {}, but {} lists {}",
+            val.annotations.display(),
+            abridged(&val_half.classes),
+            train.annotations.display(),
+            abridged(&train_half.classes)
         ));
+    }
+    let objects = |coco: &Coco| {
+        let mut objects: HashMap<u64, usize> = HashMap::new();
+        for annotation in coco.annotations.iter().filter(|annotation| !annotation.iscrowd) {
+            *objects.entry(annotation.category_id).or_default() += 1;
+        }
+        objects
+    };
+    let (in_train, in_val) = (objects(&train_half.coco), objects(&val_half.coco));
+    for category in &val_half.coco.categories {
+        if let (Some(count), None) = (in_val.get(&category.id), in_train.get(&category.id)) {
+            let text = format!(
+                "category {}: `{}` has {} to be found and none to learn from, so its AP will be 0",
+                category.id,
+                category.name,
+                counted(*count, "object", "objects")
+            );
+            findings.warning_of("classes that cannot be learnt", text);
+        }
+    }
+    if let (Some(train), Some(val)) = (&train_half.decoded, &val_half.decoded) {
+        Decoded::doubt_copies(train, val, findings);
+    } else if train.images == val.images {
+        let trained: HashSet<&str> =
+            train_half.coco.images.iter().map(|image| image.file_name.as_str()).collect();
+        for image in val_half.coco.images.iter().filter(|image| trained.contains(image.file_name.as_str())) {
+            let text = format!("{}: is in both halves", val.images.join(&image.file_name).display());
+            findings.warning_of("validation images that are trained on", text);
+        }
     }
 }
 
-/// Decodes every image.
-fn check_images(coco: &Arc<Coco>, split: &Split, findings: &mut Findings) {
-    if !split.images.is_dir() {
-        findings.errors.push(format!("{}: no such folder of images", split.images.display()));
-        return;
+/// Sheets of samples: of training as its first epoch sees them, of validation resized as they are judged.
+fn draw_samples(
+    recipe: &Recipe,
+    halves: &[Half],
+    splits: [&Split; 2],
+    count: usize,
+    folder: &Path,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    for ((half, split), name) in halves.iter().zip(splits).zip(["train", "validation"]) {
+        let dataset = Arc::new(CocoDataset::for_training(Arc::clone(&half.coco), split.images.clone())?);
+        let loader = if name == "train" {
+            data::train_loader(recipe, &dataset)
+        } else {
+            let Pipeline { transforms } = data::pipeline(&Preprocessing::of(recipe));
+            let sampler = BatchSampler::shuffled(&vec![(1, 1); dataset.len()], 1, recipe.seed);
+            Loader::new(dataset, Arc::new(Pipeline { transforms }), sampler, recipe.train.workers)
+        };
+        let path = browse(
+            &loader,
+            count,
+            &|sample| with_objects(sample, &half.classes),
+            &file_and_size,
+            folder,
+            name,
+        )?;
+        writeln!(streams.out, "{name}: samples with their truth are drawn in {}", path.display())?;
     }
-    let dataset = CocoDataset::for_evaluation(Arc::clone(coco), split.images.clone());
-    let counting = Mutex::new(Counting::on_stderr("read", dataset.len()));
-    let errors: Vec<String> = (0..dataset.len())
-        .into_par_iter()
-        .filter_map(|index| {
-            let error = dataset.get(index).err().map(|error| error.to_string());
-            counting.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
-            error
-        })
-        .collect();
-    findings.errors.extend(errors);
-    let mut seen = HashSet::new();
-    for image in coco.images.iter().filter(|image| !seen.insert(Path::new(&image.file_name))) {
-        findings.warnings.push(format!(
-            "{}: image {} repeats the file {}",
-            split.annotations.display(),
-            image.id,
-            image.file_name
-        ));
-    }
+    Ok(())
+}
+
+/// How much larger the network sees an image than it is.
+fn scale(recipe: &Recipe, width: u32, height: u32) -> f64 {
+    let (resized, _) = keep_ratio_size(width, height, recipe.evaluate.long_side, recipe.evaluate.short_side);
+    f64::from(resized) / f64::from(width.max(1))
 }

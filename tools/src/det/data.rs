@@ -11,6 +11,7 @@ use cvx_data::{
 
 use super::model::{Architecture, Preprocessing};
 use crate::recipe::{CocoData, Data, Recipe, ShapesData, TransformRecipe, resolve_path};
+use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
 /// One half of a data set: a file of annotations, and the folder of its images.
@@ -65,7 +66,9 @@ fn open_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
 
 /// Reads the annotations of one half, reduced to what the recipe asks for, sound or not.
 pub(super) fn read_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
+    let waiting = Waiting::on_stderr(format!("reading {}", split.annotations.display()));
     let mut coco = Coco::open_for_scoring(&split.annotations)?;
+    drop(waiting);
     if let Data::Coco(CocoData { classes, first_images, .. }) = data {
         if let Some(classes) = classes {
             coco = coco.keep_classes(classes)?;

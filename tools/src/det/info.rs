@@ -15,7 +15,12 @@ use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let resolved = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    if args.dump.dump {
+        streams.out.write_all(resolved.dump()?.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let recipe = resolved.recipe;
     if args.bench_args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
         let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(size)? };

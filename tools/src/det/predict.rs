@@ -176,7 +176,7 @@ impl Ids {
 }
 
 /// What to draw of what was found.
-fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> {
+pub(super) fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> {
     located
         .iter()
         .filter(|found| f64::from(found.score) >= draw_from)
@@ -185,7 +185,7 @@ fn drawn(located: &[Located], classes: &[String], draw_from: f64) -> Vec<Drawn> 
             bbox: found.bbox,
             mask: Some(found.mask.clone()),
             name: classes[found.class].clone(),
-            score: f64::from(found.score),
+            score: Some(f64::from(found.score)),
             // With one class, colours tell the objects apart; with several, the classes.
             color_index: if classes.len() == 1 { rank } else { found.class },
         })

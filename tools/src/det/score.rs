@@ -15,8 +15,7 @@ use crate::exit::Exit;
 use crate::report::{self, Metrics, number};
 
 mod analyses;
-mod html;
-mod page;
+pub(super) mod html;
 mod worst;
 
 /// Prints pycocotools' twelve lines, and what else is asked for.

@@ -12,28 +12,36 @@ use super::inference::Inference;
 use super::initial::initial;
 use super::judge::Judge;
 use super::model::{self, Architecture, Detector, Preprocessing};
+use super::pictures::pair;
 use super::{Streams, data};
 use crate::args::TrainArgs;
 use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::recipe::{self, Kind as _, Recipe};
+use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
 use crate::train::run_folder::{RunFolder, Start, Told};
 use crate::train::trainer::Trainer;
+use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 6] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.recompute_stages",
     "evaluate.batch_size",
+    "evaluate.histograms",
     "expect",
 ];
+
+/// Validation images that are shown with what is found in them, at each evaluation.
+const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -63,6 +71,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
@@ -70,6 +79,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     plan.tell(streams.out)?;
     let mut trainer =
         plan.trainer(detector, run, model::describe(&recipe, &train_set.class_names())?, batches)?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
 
     let task = Task {
         collate: &|samples| collate(samples, &recipe.input, &autodiff),
@@ -80,8 +90,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     };
     let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
 
-    let command = args.resume_command("cvx-det");
-    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
+    let program = "cvx-det";
+    let command = args.resume_command(program);
+    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Evaluates the model as it is, on the device without autodiff.
@@ -113,11 +124,15 @@ fn evaluate(
         }
         Ok(())
     })?;
+    let waiting = Waiting::on_stderr("comparing detections with the truth".to_owned());
     let judgement = judge.finish()?;
+    drop(waiting);
+    let shown = spread(val_set.len(), PICTURES);
+    let pictures = shown.into_iter().map(|index| pair(&inference, val_set, index)).collect::<Result<_>>()?;
     let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
     let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
     trainer.progress().say(&line);
-    Ok(Evaluated { metrics: judgement.metrics, tables: judgement.tables })
+    Ok(Evaluated { metrics: judgement.metrics, tables: judgement.tables, pictures })
 }
 
 /// Says what is about to happen.

@@ -28,16 +28,20 @@ impl Chips {
         Self { lettering: Lettering::new(height), padding: (height / 5.0).round(), taken: Vec::new(), boxes }
     }
 
-    /// Draws `name score` at a free corner of `bbox`, or the score alone, or nothing.
+    /// Draws `name score`, or of truth the name, at a free corner of `bbox`, or the score alone, or nothing.
     pub(super) fn place(
         &mut self,
         canvas: &mut RgbImage,
         bbox: BoxXyxy,
         name: &str,
-        score: f64,
+        score: Option<f64>,
         ink: Rgb<u8>,
     ) {
-        for text in [format!("{name} {score:.2}"), format!("{score:.2}")] {
+        let texts = match score {
+            Some(score) => vec![format!("{name} {score:.2}"), format!("{score:.2}")],
+            None => vec![name.to_owned()],
+        };
+        for text in texts {
             let (width, height) = self.lettering.size(&text);
             let (width, height) = (width + 2.0 * self.padding, height + self.padding);
             if let Some(corner) = self.free_corner(canvas, bbox, width, height) {
@@ -116,7 +120,7 @@ mod tests {
         let bbox = BoxXyxy { x0: 100.0, y0: 100.0, x1: 180.0, y1: 160.0 };
         let mut chips = Chips::new(&canvas, vec![bbox]);
         for _ in 0..20 {
-            chips.place(&mut canvas, bbox, "nucleus", 0.5, Rgb([255, 0, 0]));
+            chips.place(&mut canvas, bbox, "nucleus", Some(0.5), Rgb([255, 0, 0]));
         }
         assert!((2..=12).contains(&chips.taken.len()), "{} chips", chips.taken.len());
         for (index, a) in chips.taken.iter().enumerate() {
@@ -136,7 +140,7 @@ mod tests {
             BoxXyxy { x0: x, y0: y, x1: x + 10.0, y1: y + 10.0 }
         });
         let mut chips = Chips::new(&canvas, neighbours.collect());
-        chips.place(&mut canvas, small, "nucleus", 0.5, Rgb([255, 0, 0]));
+        chips.place(&mut canvas, small, "nucleus", Some(0.5), Rgb([255, 0, 0]));
         assert!(chips.taken.is_empty(), "{:?}", chips.taken);
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args::{RecipeArgs, TrainArgs};
+use crate::args::{DumpArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
+use crate::verbosity::VerbosityArgs;
 use crate::weights::export::Form;
 
 /// Pretrain ConvNeXt on images alone, look at what it learnt, and convert its weights.
@@ -15,6 +16,9 @@ use crate::weights::export::Form;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-pretrain", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -25,7 +29,7 @@ pub struct Cli {
 pub enum Command {
     /// Pretrain by masked autoencoding (FCMAE), by a recipe; writes a run folder with log, curves and checkpoints
     Train(TrainArgs),
-    /// Print parameters and the groups of a recipe's autoencoder with their learning rates
+    /// Print parameters and the groups of a recipe's autoencoder with their learning rates, or the recipe itself
     Info(InfoArgs),
     /// Draw what a pretrained network imagines of hidden patches, beside the image and what it saw of it
     Reconstruct(ReconstructArgs),
@@ -33,6 +37,8 @@ pub enum Command {
     Diversity(DiversityArgs),
     /// Convert weights, published or from here, to a checkpoint or to the names of others
     Convert(ConvertArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `info`.
@@ -41,6 +47,9 @@ pub struct InfoArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// What to show of schedules
     #[command(flatten)]
     pub schedule_args: ScheduleArgs,

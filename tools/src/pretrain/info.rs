@@ -17,8 +17,13 @@ use crate::train::params;
 /// # Errors
 /// If the recipe cannot be used.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let resolved = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
     let out = &mut *streams.out;
+    if args.dump.dump {
+        out.write_all(resolved.dump()?.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let recipe = resolved.recipe;
     let fcmae = Architecture::of(&recipe).init(&Device::flex());
     let num_encoder = fcmae.backbone.num_params();
     writeln!(out, "{:<10} {:>12}", "parameters", "count")?;

@@ -176,6 +176,9 @@ pub struct Evaluate {
     pub every_steps: Option<usize>,
     /// Images at a time. No effect on results beyond rounding.
     pub batch_size: usize,
+    /// Whether every evaluation records in TensorBoard how weights and gradients are spread. No effect on results.
+    #[serde(default)]
+    pub histograms: bool,
 }
 
 impl Recipe {

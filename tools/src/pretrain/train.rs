@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use crate::args::TrainArgs;
 use crate::classify::images;
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
 use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
@@ -27,13 +28,14 @@ use crate::train::trainer::Trainer;
 use crate::wording::counted;
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 7] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.recompute_stages",
     "evaluate.batch_size",
     "data.most_unreadable",
+    "evaluate.histograms",
     "expect",
 ];
 
@@ -71,6 +73,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let steps_per_epoch = plan.steps_per_epoch(batches);
@@ -78,6 +81,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
     plan.tell(streams.out)?;
     let mut trainer = plan.trainer(fcmae, run, model::describe(&recipe)?, batches)?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
     let architecture = Architecture::of(&recipe);
     let task = Task {
         collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
@@ -92,8 +96,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
     tell_unreadable([&train_set, &val_set], streams)?;
     let ended = ended?;
-    let command = args.resume_command("cvx-pretrain");
-    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
+    let program = "cvx-pretrain";
+    let command = args.resume_command(program);
+    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -120,7 +125,7 @@ fn evaluate(
     trainer.progress().say(&line);
     let value = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     let tables = format!("epoch {epoch}: loss {:.4}, explained {:.4}\n", value("loss"), value(EXPLAINED));
-    Ok(Evaluated { metrics, tables })
+    Ok(Evaluated { metrics, tables, pictures: Vec::new() })
 }
 
 /// Says which images were left out.

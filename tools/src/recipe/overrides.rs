@@ -1,104 +1,147 @@
 //! `--set key.path=value`: one entry of a recipe, changed from the command line.
 
-use anyhow::{Context, Result, anyhow, bail};
-use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use std::collections::BTreeMap;
 
-/// Applies one `key.path=value` to `table`, a whole recipe, and returns the recipe it makes.
+use anyhow::{Context, Result, bail};
+use toml::de::DeValue;
+
+use super::layered::below;
+use super::source::{Content, Entry, Node, Place};
+
+/// The assignment `key.path=value` as a layer over `layers`, the last of which was written first; it is source number
+/// `source`.
 ///
 /// The value is read as TOML (`4`, `0.5`, `true`, `[27, 33]`, `{ flip = { .. } }`); what is not
-/// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0.
-pub(super) fn apply<R: DeserializeOwned>(table: &mut Table, assignment: &str) -> Result<R> {
-    set(table, assignment)?;
-    R::deserialize(Value::Table(table.clone())).map_err(|error| anyhow!("{}", error.to_string().trim_end()))
-}
-
-fn set(table: &mut Table, assignment: &str) -> Result<()> {
+/// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0. A table replaces what was there,
+/// as every value does.
+pub(super) fn layer(assignment: &str, source: usize, layers: &[&Node]) -> Result<Node> {
     let (path, text) =
         assignment.split_once('=').context("expected `key.path=value`, as in `train.epochs=3`")?;
     let keys: Vec<&str> = path.trim().split('.').collect();
     if keys.iter().any(|key| key.is_empty()) {
         bail!("`{path}` is not a path of keys, as in `train.epochs`");
     }
-    let mut place = Place::Table(table);
-    for (depth, key) in keys.iter().enumerate() {
-        let is_last = depth + 1 == keys.len();
-        place = match place {
-            Place::Table(table) if is_last => {
-                table.insert((*key).to_owned(), parse_value(text.trim()));
-                return Ok(());
-            }
-            // An unknown key in the middle becomes an empty table: reading the recipe then lists
-            // the keys that exist, as it does for a typo in the file.
-            Place::Table(table) => {
-                Place::of(table.entry((*key).to_owned()).or_insert_with(|| Value::Table(Table::new())))
-            }
-            Place::List(list) => {
-                let length = list.len();
-                let item =
-                    key.parse::<usize>().ok().and_then(|index| list.get_mut(index)).with_context(|| {
-                        format!("`{key}` is not a position in a list of {length}, counted from 0")
-                    })?;
-                if is_last {
-                    *item = parse_value(text.trim());
-                    return Ok(());
-                }
-                Place::of(item)
-            }
-            Place::Leaf => bail!("`{}` is a value, it has no `{key}`", keys[..depth].join(".")),
-        };
+    let value = Node { hides: true, ..value(text, source, path.len() + 1) };
+    let mut placing = Placing { keys: &keys, key: Place { source, start: 0, end: path.len() }, value };
+    let node = placing.over(layers, 0)?;
+    // The rest of the recipe is not what was set.
+    Ok(Node { place: Place { source, start: 0, end: 0 }, ..node })
+}
+
+fn value(text: &str, source: usize, offset: usize) -> Node {
+    match DeValue::parse(text.trim()) {
+        Ok(value) => Node::of_value(source, offset + (text.len() - text.trim_start().len()), &value),
+        Err(_) => Node {
+            place: Place { source, start: offset, end: offset + text.len() },
+            content: Content::Text(text.trim().to_owned()),
+            hides: true,
+        },
     }
-    Ok(())
 }
 
-/// Where the walk along a path stands.
-enum Place<'a> {
-    Table(&'a mut Table),
-    List(&'a mut Vec<Value>),
-    Leaf,
+/// A value on its way to its place.
+struct Placing<'a> {
+    keys: &'a [&'a str],
+    key: Place,
+    value: Node,
 }
 
-impl<'a> Place<'a> {
-    fn of(value: &'a mut Value) -> Self {
-        match value {
-            Value::Table(table) => Self::Table(table),
-            Value::Array(list) => Self::List(list),
-            _ => Self::Leaf,
+impl Placing<'_> {
+    /// What is written over `layers`, which is what stands at the first `depth` keys.
+    fn over(&mut self, layers: &[&Node], depth: usize) -> Result<Node> {
+        let Some(&key) = self.keys.get(depth) else { return Ok(self.value.clone()) };
+        let place = self.key;
+        match layers.first().map(|node| &node.content) {
+            // A choice that was a name alone may become one with entries.
+            None | Some(Content::Table(_) | Content::Text(_)) => {
+                let node = self.over(&below(layers, key), depth + 1)?;
+                let entries = BTreeMap::from([(key.to_owned(), Entry { key: place, node })]);
+                Ok(Node { place, content: Content::Table(entries), hides: false })
+            }
+            // A list is replaced as a whole, so the rest of it is written again.
+            Some(Content::List(items)) => {
+                let index = key.parse::<usize>().ok().filter(|index| *index < items.len());
+                let index = index.with_context(|| {
+                    format!("`{key}` is not a position in a list of {}, counted from 0", items.len())
+                })?;
+                let mut items = items.clone();
+                let changed = self.over(&[&items[index]], depth + 1)?;
+                items[index] =
+                    if depth + 1 < self.keys.len() { merged(&items[index], changed) } else { changed };
+                Ok(Node { place, content: Content::List(items), hides: false })
+            }
+            Some(Content::Integer(_) | Content::Number(_) | Content::Truth(_)) => {
+                bail!("`{}` is a value, it has no `{key}`", self.keys[..depth].join("."))
+            }
         }
     }
 }
 
-fn parse_value(text: &str) -> Value {
-    toml::from_str::<Table>(&format!("value = {text}"))
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+/// `later` written over `earlier`.
+fn merged(earlier: &Node, later: Node) -> Node {
+    match (&earlier.content, later.content) {
+        (Content::Table(earlier), Content::Table(later_entries)) if !later.hides => {
+            let mut entries = earlier.clone();
+            for (name, Entry { key, node }) in later_entries {
+                let node = match earlier.get(&name) {
+                    Some(entry) => merged(&entry.node, node),
+                    None => node,
+                };
+                entries.insert(name, Entry { key, node });
+            }
+            Node { place: later.place, content: Content::Table(entries), hides: false }
+        }
+        (_, content) => Node { place: later.place, content, hides: later.hides },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use toml::de::DeTable;
 
-    #[track_caller]
-    fn case(assignment: &str, expected: &str) {
-        let mut table: Table = toml::from_str("a = 1\n[b]\nc = [1, 2]\n").expect("valid");
-        set(&mut table, assignment).expect(assignment);
-        assert_eq!(table, toml::from_str::<Table>(expected).expect("valid"));
+    fn node(text: &str) -> Node {
+        let table = DeTable::parse(text).expect("valid");
+        Node::of_table(0, 0, Place { source: 0, start: 0, end: 0 }, table.get_ref())
+    }
+
+    /// Without places.
+    fn plain(node: &Node) -> String {
+        match &node.content {
+            Content::Table(entries) => {
+                let entries: Vec<String> =
+                    entries.iter().map(|(name, entry)| format!("{name}={}", plain(&entry.node))).collect();
+                format!("{{{}}}", entries.join(","))
+            }
+            Content::List(items) => format!("{:?}", items.iter().map(plain).collect::<Vec<_>>()),
+            Content::Text(text) => format!("'{text}'"),
+            Content::Integer(number) => number.to_string(),
+            Content::Number(number) => number.to_string(),
+            Content::Truth(truth) => truth.to_string(),
+        }
     }
 
     #[test]
     fn a_value_is_read_as_toml_first_and_as_a_string_otherwise() {
-        case("a=2", "a = 2\n[b]\nc = [1, 2]\n");
-        case("a=runs/x", "a = \"runs/x\"\n[b]\nc = [1, 2]\n");
-        case("b.c=[3]", "a = 1\n[b]\nc = [3]\n");
-        case("b.c.1=7", "a = 1\n[b]\nc = [1, 7]\n");
+        #[track_caller]
+        fn case(assignment: &str, expected: &str) {
+            let recipe = node("a = 1\n[b]\nc = [1, 2]\nd = [{ e = 1, f = 2 }]\n");
+            assert_eq!(plain(&layer(assignment, 1, &[&recipe]).expect(assignment)), expected);
+        }
+        case("a=2", "{a=2}");
+        case("a=runs/x", "{a='runs/x'}");
+        case("b.c=[3]", r#"{b={c=["3"]}}"#);
+        case("b.c.1=7", r#"{b={c=["1", "7"]}}"#);
+        case("b.d.0.f=3", r#"{b={d=["{e=1,f=3}"]}}"#);
+        case("b.d.0={ g = 1 }", r#"{b={d=["{g=1}"]}}"#);
+        case("new.key=x", "{new={key='x'}}");
     }
 
     #[test]
     fn a_path_through_a_value_is_refused() {
-        let mut table: Table = toml::from_str("a = 1").expect("valid");
-        let error = set(&mut table, "a.b=2").unwrap_err();
+        let error = layer("a.b=2", 1, &[&node("a = 1")]).unwrap_err();
         assert_eq!(error.to_string(), "`a` is a value, it has no `b`");
+        let error = layer("a.2=2", 1, &[&node("a = [1]")]).unwrap_err();
+        assert_eq!(error.to_string(), "`2` is not a position in a list of 1, counted from 0");
     }
 }

@@ -3,9 +3,10 @@
 use clap::{Args, Parser, Subcommand};
 
 use super::args_predict::{PredictArgs, ScoreArgs};
-use crate::args::{CheckArgs, EvalArgs, RecipeArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
 use crate::schedule::ScheduleArgs;
+use crate::verbosity::VerbosityArgs;
 
 /// Train, evaluate and run UPerNet on ConvNeXt.
 ///
@@ -13,6 +14,9 @@ use crate::schedule::ScheduleArgs;
 #[derive(Debug, Parser)]
 #[command(name = "cvx-seg", version)]
 pub struct Cli {
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -33,6 +37,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Read the whole data set of a recipe and report what would hurt training
     Check(CheckArgs),
+    /// Write a page with a run's curves, figures and pictures, in one file
+    Report(ReportArgs),
 }
 
 /// Arguments of `info`.
@@ -41,6 +47,9 @@ pub struct InfoArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// What to print instead.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Input height and width for the FLOPs and for --bench, as in `512x512`
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "512x512", value_parser = parse_size)]
     pub size: [usize; 2],

@@ -1,35 +1,89 @@
 //! `cvx-seg check`: reads the whole data set of a recipe and lists what would stop or hurt a training.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::Result;
 use burn::prelude::Device;
-use cvx_data::{ClassCount, SegmentationReport, check_segmentation};
+use cvx_data::{
+    BatchSampler, ClassCount, Dataset as _, ImagesRead, Loader, Pipeline, Sample, SegmentationFolder,
+    SegmentationReport, Transform, check_segmentation,
+};
+use image::RgbImage;
 
-use super::data::Source;
+use super::data::{self, Source};
 use super::initial::initial;
+use super::pictures::colors_of;
 use super::recipe::Recipe;
 use crate::args::CheckArgs;
+use crate::browse::{browse, file_and_size};
+use crate::check::{self, Course, Decoded};
+use crate::counting::Counting;
+use crate::draw::{Legend, label_overlay};
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
-use crate::recipe;
+use crate::recipe::{self, TransformRecipe};
+use crate::verbosity::verbosity;
 use crate::wording::counted;
+
+/// Share of the pixels that are ignored from which that is doubtful.
+const MANY_IGNORED: f64 = 0.5;
+/// Share of the labelled pixels from which a class is nearly everything.
+const NEARLY_ALL: f64 = 0.99;
+/// Opacity of the labels on a browsed sample.
+const OPACITY: f32 = 0.55;
 
 /// Checks images and labels of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let source = Source::of(&recipe.data)?;
     let names = &source.classes.names;
+    let read = if args.images { ImagesRead::Pixels } else { ImagesRead::Headers };
     let mut num_errors = 0;
+    let mut decoded: Vec<Decoded> = Vec::new();
+    let mut reports: Vec<SegmentationReport> = Vec::new();
     let halves = [("train", &source.train), ("validation", &source.val)];
     // Some recipes judge what they train on.
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
-        let report = check_segmentation(half, &source.encoding, names)?;
+        let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
+        let report = check_segmentation(half, &source.encoding, names, read, &|pairs, total| {
+            let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
+            counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
+        })?;
+        drop(counting);
         let out = &mut *streams.out;
         writeln!(out, "{name}: {}: {}", half.images.display(), counted(report.images, "image", "images"))?;
-        let findings = Findings::of(&report.problems);
-        num_errors += findings.errors.len();
+        let mut findings = Findings::default();
+        findings.extend(&report.problems);
+        doubt_shares(&report, names, &mut findings);
+        let opened = if name == "train" { source.open_train() } else { source.open_val() };
+        // What keeps it from being opened is among the problems.
+        if let Ok(folder) = &opened {
+            if name == "train" {
+                doubt_course(&recipe, folder, &mut findings);
+            }
+            if args.images {
+                let files: Vec<(PathBuf, _)> =
+                    (0..folder.len()).map(|index| (folder.image_file(index).to_owned(), None)).collect();
+                let seen = check::decode(&files, &mut findings);
+                seen.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
+                if let Some(train) = decoded.first() {
+                    Decoded::doubt_copies(train, &seen, &mut findings);
+                }
+                decoded.push(seen);
+            }
+        }
+        if let Some(train) = reports.first() {
+            doubt_classes(train, &report, names, &mut findings);
+        }
+        num_errors += findings.num_errors();
         findings.write(out, args.limit)?;
         write_shares(&report, names, out)?;
+        reports.push(report);
+    }
+    if !args.images {
+        writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if let Err(error) = source.compare_classes(&recipe) {
         num_errors += 1;
@@ -47,6 +101,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             }
         }
     }
+    if let Some(count) = args.browse
+        && num_errors == 0
+    {
+        draw_samples(&recipe, &source, count, args, streams)?;
+    }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
         return Ok(Exit::BadInput);
@@ -55,6 +114,116 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What the labels of a half say together.
+fn doubt_shares(report: &SegmentationReport, names: &[String], findings: &mut Findings) {
+    let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();
+    let all = labelled + report.ignored_pixels;
+    if all > 0 && report.ignored_pixels as f64 > MANY_IGNORED * all as f64 {
+        findings.warn(format!(
+            "{:.1} % of the pixels are ignored: labels of a class that is not declared, or a value that is ignored by mistake?",
+            100.0 * report.ignored_pixels as f64 / all as f64
+        ));
+    }
+    let nearly_all = |class: &ClassCount| labelled > 0 && class.pixels as f64 > NEARLY_ALL * labelled as f64;
+    if names.len() > 1
+        && let Some((name, class)) = names.iter().zip(&report.classes).find(|(_, class)| nearly_all(class))
+    {
+        findings.warn(format!(
+            "{:.2} % of the labelled pixels are `{name}`: a network that says so everywhere is nearly always right, and learns nothing else",
+            100.0 * class.pixels as f64 / labelled as f64
+        ));
+    }
+}
+
+/// Classes that are judged and were never learnt.
+fn doubt_classes(
+    train: &SegmentationReport,
+    val: &SegmentationReport,
+    names: &[String],
+    findings: &mut Findings,
+) {
+    for ((name, train), val) in names.iter().zip(&train.classes).zip(&val.classes) {
+        if train.pixels == 0 && val.pixels > 0 {
+            let text = format!(
+                "`{name}` is in {} to be judged by and in none to learn from, so its IoU will be 0",
+                counted(val.images as usize, "image", "images")
+            );
+            findings.warning_of("classes that cannot be learnt", text);
+        }
+    }
+}
+
+/// What the recipe's course makes of so many images, and of their sizes.
+fn doubt_course(recipe: &Recipe, folder: &Arc<SegmentationFolder>, findings: &mut Findings) {
+    check::doubt_normalisation(&recipe.input.mean, &recipe.input.std, findings);
+    let loader = match data::train_loader(recipe, folder) {
+        Ok(loader) => loader,
+        Err(error) => return findings.error(format!("{error:#}")),
+    };
+    let plan = recipe.plan();
+    let course = Course {
+        images: folder.len(),
+        batch_size: recipe.train.batch_size,
+        epochs: recipe.train.epochs,
+        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
+        schedule: &recipe.schedule,
+        lr: plan.lr(),
+    };
+    course.doubt(findings);
+    let crop = match recipe.train.transforms.as_slice() {
+        // Where nothing is resized before, the files' own sizes are what is cut.
+        [TransformRecipe::CategoryCrop { height, width, .. }, ..] => (*width, *height),
+        _ => return,
+    };
+    // Sizes that cannot be read are among the problems.
+    for (index, (width, height)) in folder.sizes().unwrap_or_default().into_iter().enumerate() {
+        if width < crop.0 || height < crop.1 {
+            let text = format!(
+                "{}: {width} x {height} is smaller than the crop of {} x {}, and is padded",
+                folder.image_file(index).display(),
+                crop.0,
+                crop.1
+            );
+            findings.warning_of("images smaller than the crop", text);
+        }
+    }
+}
+
+/// Sheets of samples: of training as its first epoch sees them, of validation resized as they are judged.
+fn draw_samples(
+    recipe: &Recipe,
+    source: &Source,
+    count: usize,
+    args: &CheckArgs,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let names = &source.classes.names;
+    let colors = colors_of(recipe, &source.classes)?;
+    let draw = |sample: &Sample| -> RgbImage {
+        let legend = Legend { names, colors: &colors };
+        match &sample.labels {
+            Some(labels) => label_overlay(&sample.image, labels, legend, OPACITY),
+            None => sample.image.clone(),
+        }
+    };
+    let train = data::train_loader(recipe, &source.open_train()?)?;
+    let judged = val_with_labels(recipe, source)?;
+    for (loader, name) in [(train, "train"), (judged, "validation")] {
+        let path = browse(&loader, count, &draw, &file_and_size, &args.out, name)?;
+        writeln!(streams.out, "{name}: samples with their truth are drawn in {}", path.display())?;
+    }
+    Ok(())
+}
+
+/// Validation images with their labels, resized as they are judged.
+fn val_with_labels(recipe: &Recipe, source: &Source) -> Result<Loader> {
+    let names = source.classes.names.clone();
+    let folder = SegmentationFolder::for_training(&source.val, source.encoding.clone(), names)?;
+    let (long, short) = (recipe.evaluate.long_side, recipe.evaluate.short_side);
+    let pipeline = Pipeline { transforms: vec![Transform::ResizeKeepRatio { long, short }] };
+    let sampler = BatchSampler::shuffled(&vec![(1, 1); folder.len()], 1, recipe.seed);
+    Ok(Loader::new(Arc::new(folder), Arc::new(pipeline), sampler, recipe.train.workers))
+}
 /// How much of the pixels, and of the images, each class has.
 fn write_shares(report: &SegmentationReport, names: &[String], out: &mut dyn std::io::Write) -> Result<()> {
     let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::inference::SHORTEST_INPUT;
 use super::recipe::{Data, FolderData, Head, Recipe};
 use crate::recipe::{Input, ShapesData, TransformRecipe, resolve_path};
+use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
 /// Where a data set lies and how it is read.
@@ -85,6 +86,7 @@ impl Source {
     /// The training half.
     pub(super) fn open_train(&self) -> Result<Arc<SegmentationFolder>> {
         let names = self.classes.names.clone();
+        let _waiting = Waiting::on_stderr(format!("looking through {}", self.train.images.display()));
         let folder = SegmentationFolder::for_training(&self.train, self.encoding.clone(), names)?;
         Ok(Arc::new(self.head(folder)))
     }
@@ -92,6 +94,7 @@ impl Source {
     /// The validation half.
     pub(super) fn open_val(&self) -> Result<Arc<SegmentationFolder>> {
         let names = self.classes.names.clone();
+        let _waiting = Waiting::on_stderr(format!("looking through {}", self.val.images.display()));
         let folder = SegmentationFolder::for_evaluation(&self.val, self.encoding.clone(), names)?;
         Ok(Arc::new(self.head(folder)))
     }

@@ -16,7 +16,12 @@ use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates, or measures.
 pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let resolved = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    if args.dump.dump {
+        streams.out.write_all(resolved.dump()?.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let recipe = resolved.recipe;
     let out = &mut *streams.out;
     if args.bench_args.bench {
         let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(args.size)? };

@@ -219,6 +219,9 @@ pub struct Evaluate {
     pub convention: Convention,
     /// The metric whose highest value decides which checkpoint is the best.
     pub best_by: String,
+    /// Whether every evaluation records in TensorBoard how weights and gradients are spread. No effect on results.
+    #[serde(default)]
+    pub histograms: bool,
 }
 
 /// By whose rules figures are averaged over the classes.

@@ -13,11 +13,14 @@ use super::eval::Evaluation;
 use super::initial::initial;
 use super::judge;
 use super::model::{Preprocessing, Segmentor};
+use super::pictures::{Pictures, colors_of};
 use super::recipe::Recipe;
 use crate::args::TrainArgs;
 use crate::counting::Counting;
+use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
 use crate::recipe::{self, Kind as _};
+use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
@@ -27,13 +30,17 @@ use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
 /// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 6] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.recompute_stages",
+    "evaluate.histograms",
     "expect",
 ];
+
+/// Validation images that are shown with what they are taken for, at each evaluation.
+const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
@@ -65,12 +72,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
+    Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, streams)?;
     remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
     plan.tell(streams.out)?;
     let mut trainer = plan.trainer(segmentor, run, describe(&recipe, &source.classes.names)?, batches)?;
+    trainer.spread_wanted(recipe.evaluate.histograms);
+    let colors = colors_of(&recipe, &source.classes)?;
     let task = Task {
         collate: &|samples| {
             let size = data::padded_size(samples, &recipe.train.transforms, &recipe.input);
@@ -79,12 +89,13 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|segmentor: &Segmentor, batch: Batch, _| {
             by_name(segmentor.losses(batch.images, batch.labels))
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &colors, &device),
     };
     let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
 
-    let command = args.resume_command("cvx-seg");
-    course::conclude(trainer, ended, &command, plan.best_by, &recipe.expect, streams)
+    let program = "cvx-seg";
+    let command = args.resume_command(program);
+    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// The losses of both heads, in the order in which they are shown.
@@ -103,6 +114,7 @@ fn evaluate(
     recipe: &Recipe,
     trainer: &mut Trainer<Segmentor>,
     val_set: &std::sync::Arc<SegmentationFolder>,
+    colors: &[[u8; 3]],
     device: &Device,
 ) -> Result<Evaluated> {
     let segmentor = trainer.judged();
@@ -119,10 +131,13 @@ fn evaluate(
     })?;
     let metrics = matrix.metrics(recipe.evaluate.convention.convention());
     let names = val_set.class_names();
+    let drawn = Pictures { segmentor: &segmentor, preprocessing: &preprocessing, recipe, colors, device };
+    let shown = spread(val_set.len(), PICTURES);
+    let pictures = shown.into_iter().map(|index| drawn.pair(val_set, index)).collect::<Result<_>>()?;
     let (epoch, seconds) = (trainer.position().epoch, began.elapsed().as_secs_f64());
     let line = format!("evaluated {} images after epoch {epoch} in {seconds:.1} s", val_set.len());
     trainer.progress().say(&line);
-    Ok(Evaluated { metrics: judge::named(&metrics, &names), tables: metrics.table(&names) })
+    Ok(Evaluated { metrics: judge::named(&metrics, &names), tables: metrics.table(&names), pictures })
 }
 
 /// Says what is about to happen.

@@ -9,6 +9,7 @@ use cvx_data::{Loader, Sample};
 
 use crate::exit::{Exit, Streams};
 use crate::report::Metrics;
+use crate::run_report::Pair;
 use crate::train::interrupt::{Interrupt, Reason};
 use crate::train::pending::Losses;
 use crate::train::trainer::Trainer;
@@ -19,6 +20,8 @@ pub(crate) struct Evaluated {
     pub(crate) metrics: Metrics,
     /// For a person.
     pub(crate) tables: String,
+    /// A few predictions beside the truth.
+    pub(crate) pictures: Vec<Pair>,
 }
 
 /// What a task does in its training.
@@ -104,6 +107,8 @@ impl<M: Module, B> Task<'_, M, B> {
             Err(error) => return Err(trainer.stop(error)),
         };
         trainer.record_evaluation(&evaluated.metrics.defined())?;
+        trainer.record_pictures(&evaluated.pictures)?;
+        trainer.record_spread()?;
         trainer.save_or_warn();
         out.write_all(evaluated.tables.as_bytes())?;
         Ok(())
@@ -135,6 +140,7 @@ fn interrupted<M: Module>(trainer: &mut Trainer<M>, reason: Reason) -> Result<En
 pub(crate) fn conclude<M: Module>(
     trainer: Trainer<M>,
     ended: Ended,
+    program: &str,
     command: &str,
     best_by: &str,
     expect: &Expect,
@@ -151,5 +157,5 @@ pub(crate) fn conclude<M: Module>(
     }
     let (metrics, best) = (run.metrics(), run.best_checkpoint());
     trainer.finish()?;
-    verdict::of_run(best_by, expect, &metrics, &best, streams)
+    verdict::of_run(best_by, expect, &metrics, &best, program, streams)
 }

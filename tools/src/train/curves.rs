@@ -39,11 +39,21 @@ pub(crate) const GRID: RGBColor = RGBColor(232, 232, 232);
 pub(crate) const INK: RGBColor = RGBColor(60, 60, 60);
 
 /// One line of a panel.
-struct Line {
-    name: String,
-    points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
     /// Evaluations are few, and get dots.
-    has_dots: bool,
+    pub(crate) has_dots: bool,
+}
+
+/// What there is to draw of a run: a title, and lines over the steps.
+pub(crate) fn panels(records: &[StepRecord], evaluations: &[Evaluation]) -> Vec<(&'static str, Vec<Line>)> {
+    let mut panels = vec![("losses", losses(records)), ("learning rate", learning_rate(records))];
+    let metrics = metrics(evaluations);
+    if !metrics.is_empty() {
+        panels.push(("metrics", metrics));
+    }
+    panels
 }
 
 /// Draws the picture; without any step there is none.
@@ -54,11 +64,7 @@ pub fn draw(path: &Path, records: &[StepRecord], evaluations: &[Evaluation]) -> 
     let Some(last) = records.last() else {
         return Ok(());
     };
-    let mut panels = vec![("losses", losses(records)), ("learning rate", learning_rate(records))];
-    let metrics = metrics(evaluations);
-    if !metrics.is_empty() {
-        panels.push(("metrics", metrics));
-    }
+    let panels = panels(records, evaluations);
     let (width, height) = (WIDTH * OVERSAMPLING, PANEL_HEIGHT * OVERSAMPLING * panels.len() as u32);
     let mut pixels = vec![255; (width * height * 3) as usize];
     register_font()?;
@@ -165,14 +171,18 @@ fn learning_rate(records: &[StepRecord]) -> Vec<Line> {
     vec![line("learning rate", records, |record| Some(record.lr))]
 }
 
+/// Whether a metric is one of the few that a run is told by.
+pub(crate) fn is_headline(name: &str) -> bool {
+    ["ap", "ap50", "miou", "macc", "accuracy", "explained", "top1", "top5"]
+        .contains(&name.rsplit('/').next().unwrap_or(name))
+}
+
 /// The averages over sizes and thresholds; the other metrics are in `metrics.json`.
 fn metrics(evaluations: &[Evaluation]) -> Vec<Line> {
     let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for evaluation in evaluations {
         for (name, value) in &evaluation.metrics {
-            let is_headline = ["ap", "ap50", "miou", "macc", "accuracy", "explained", "top1", "top5"]
-                .contains(&name.rsplit('/').next().unwrap_or(name));
-            if let (true, Some(value)) = (is_headline, value) {
+            if let (true, Some(value)) = (is_headline(name), value) {
                 lines.entry(name).or_default().push((evaluation.step as f64, *value));
             }
         }
@@ -192,7 +202,7 @@ fn line(name: &str, records: &[StepRecord], value: impl Fn(&StepRecord) -> Optio
 }
 
 /// From zero to a little above what occurs; a few first steps far above the rest are cut off.
-fn value_range(lines: &[Line]) -> (f64, f64) {
+pub(crate) fn value_range(lines: &[Line]) -> (f64, f64) {
     let mut values: Vec<f64> =
         lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value)).collect();
     values.sort_by(f64::total_cmp);

@@ -18,6 +18,7 @@ pub mod entries;
 pub mod kept;
 pub mod run_folder;
 
+pub mod histogram;
 pub mod metrics_file;
 pub mod step_log;
 pub mod tensorboard;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use crate::train::step_log::StepRecord;
+use crate::verbosity::{Verbosity, verbosity};
 
 /// The first steps each get a line, so that a run that diverges at once is seen to.
 const FIRST_STEPS: usize = 5;
@@ -33,7 +34,11 @@ enum Output {
 impl Progress {
     /// A bar where standard error is a terminal, else lines to it.
     pub fn on_stderr(total_steps: usize) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if verbosity() == Verbosity::Quiet {
+            return Self::lines(total_steps, Box::new(std::io::sink()));
+        }
+        // Lines stay on the screen, which a bar does not.
+        if !std::io::stderr().is_terminal() || verbosity() == Verbosity::Verbose {
             return Self::lines(total_steps, Box::new(std::io::stderr()));
         }
         let bar = ProgressBar::new(total_steps as u64);
@@ -77,7 +82,8 @@ impl Progress {
                 ));
             }
             Output::Lines { stream, last } => {
-                let due = last.is_none_or(|last| last.elapsed() >= LINE_INTERVAL);
+                let due = verbosity() == Verbosity::Verbose
+                    || last.is_none_or(|last| last.elapsed() >= LINE_INTERVAL);
                 if self.steps_here > FIRST_STEPS && record.step != self.total_steps && !due {
                     return;
                 }

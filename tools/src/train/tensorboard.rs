@@ -1,4 +1,4 @@
-//! TensorBoard event files: scalars only.
+//! TensorBoard event files: scalars, images and histograms.
 //!
 //! A file is a sequence of TFRecords (`length u64, masked crc of length, bytes, masked crc of bytes`, little-endian,
 //! CRC-32C), each an `Event` protocol buffer of `tensorflow/core/util/event.proto`. The few fields used are written
@@ -11,10 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
+use crate::train::histogram::Histogram;
+
 /// `crc32c::Mask` of TensorFlow: a crc stored beside its data is rotated and shifted.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// Field numbers of `Event`, `Summary`, `Summary.Value` and `SessionLog`, and wire types.
+/// Field numbers of `Event`, `Summary`, `Summary.Value` and `SessionLog`, and wire types. Those of an image and of a
+/// histogram stand where they are written.
 mod field {
     pub(super) const WALL_TIME: u64 = 1;
     pub(super) const STEP: u64 = 2;
@@ -24,6 +27,8 @@ mod field {
     pub(super) const SUMMARY_VALUE: u64 = 1;
     pub(super) const TAG: u64 = 1;
     pub(super) const SIMPLE_VALUE: u64 = 2;
+    pub(super) const IMAGE: u64 = 4;
+    pub(super) const HISTOGRAM: u64 = 5;
     pub(super) const STATUS: u64 = 1;
     pub(super) const VARINT: u64 = 0;
     pub(super) const FIXED64: u64 = 1;
@@ -89,6 +94,50 @@ impl EventWriter {
         self.write(&event)
     }
 
+    /// Adds a picture of one step, a PNG of this width and height.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalars`].
+    pub fn image(&mut self, step: usize, tag: &str, (width, height): (u32, u32), png: &[u8]) -> Result<()> {
+        /// Red, green and blue.
+        const CHANNELS: u64 = 3;
+        let mut image = Message::default();
+        image.varint(1, u64::from(height));
+        image.varint(2, u64::from(width));
+        image.varint(3, CHANNELS);
+        image.bytes(4, png);
+        self.summary(step, tag, field::IMAGE, &image)
+    }
+
+    /// Adds how values of one step are spread.
+    ///
+    /// # Errors
+    /// As [`EventWriter::scalars`].
+    pub fn histogram(&mut self, step: usize, tag: &str, histogram: &Histogram) -> Result<()> {
+        let Histogram { min, max, count, sum, sum_squares, limits, counts } = histogram;
+        let mut message = Message::default();
+        for (number, value) in (1..).zip([min, max, count, sum, sum_squares]) {
+            message.double(number, *value);
+        }
+        for (number, values) in [(6, limits), (7, counts)] {
+            let packed: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            message.bytes(number, &packed);
+        }
+        self.summary(step, tag, field::HISTOGRAM, &message)
+    }
+
+    /// Adds one value of a kind that is a message itself.
+    fn summary(&mut self, step: usize, tag: &str, kind: u64, message: &Message) -> Result<()> {
+        let mut value = Message::default();
+        value.bytes(field::TAG, tag.as_bytes());
+        value.bytes(kind, &message.0);
+        let mut summary = Message::default();
+        summary.bytes(field::SUMMARY_VALUE, &value.0);
+        let mut event = Message::event(step as u64);
+        event.bytes(field::SUMMARY, &summary.0);
+        self.write(&event)
+    }
+
     /// One write a record, so that a reader meets whole records.
     fn write(&mut self, event: &Message) -> Result<()> {
         self.file.write_all(&record(&event.0)).with_context(|| self.path.display().to_string())
@@ -137,6 +186,11 @@ impl Message {
 
     fn float(&mut self, number: u64, value: f32) {
         self.key(number, field::FIXED32);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn double(&mut self, number: u64, value: f64) {
+        self.key(number, field::FIXED64);
         self.0.extend(value.to_le_bytes());
     }
 

@@ -46,6 +46,7 @@ mod evaluations;
 mod opening;
 mod saving;
 mod stop;
+mod visuals;
 
 pub use self::evaluations::Patience;
 use self::saving::Saving;
@@ -122,6 +123,7 @@ pub struct Trainer<M: Module> {
     waited: Duration,
     saving: Saving<M>,
     last_evaluated: Option<usize>,
+    spread: visuals::Spread,
 }
 
 impl<M: Module> Trainer<M> {
@@ -166,6 +168,7 @@ impl<M: Module> Trainer<M> {
             waited: Duration::ZERO,
             saving,
             last_evaluated,
+            spread: visuals::Spread::default(),
             position,
         })
     }
@@ -302,6 +305,7 @@ impl<M: Module> Trainer<M> {
         }
         let means = measured.mean_losses();
         let Measured { gradients, losses: _, clipped, batches, images } = measured;
+        self.spread.note(&gradients, batches);
         let lr = self.parts.schedule.lr(self.position.step);
         self.model =
             self.model.take().map(|model| self.parts.optimizer.step(model, gradients, lr, clipped.scale));

@@ -11,7 +11,7 @@ use crate::det::args::ScoreArgs;
 use crate::report::{Metrics, number};
 
 /// IoU from which a detection is right, wherever there is one such threshold.
-pub(super) const IOU: f64 = 0.5;
+pub(in crate::det) const IOU: f64 = 0.5;
 /// Ranges of score, for the calibration.
 pub(super) const BINS: usize = 10;
 /// Confusions that are listed.

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 use cvx_data::{Coco, CocoEvaluator, CocoMetrics, Verdicts};
 
-use super::analyses::{self, Analysis, BINS, IOU};
-use super::page::Page;
+pub(in crate::det) use super::analyses::IOU;
+use super::analyses::{self, Analysis, BINS};
 use super::{best_first, official, worst};
 use crate::det::args::ScoreArgs;
-use crate::train::atomic_file;
+use crate::page::{COLOURS, Chart, Line, Page};
 
 /// The score from which detections are shown and confused, unless `--confusion` says another.
 const MIN_SCORE: f64 = 0.3;
@@ -22,19 +22,10 @@ pub(super) fn write(
     evaluator: &CocoEvaluator<'_>,
     metrics: &CocoMetrics,
 ) -> Result<()> {
-    let (_, program) = official(metrics.iou_type);
     let min_score = args.confusion.unwrap_or(MIN_SCORE);
     let mut page = Page::new(&format!("{} against {}", args.predictions.display(), args.truth.display()));
-    page.section("The twelve figures", Some(program));
-    page.preformatted(&metrics.table());
-
-    page.section("Precision over recall, mean of all classes", Some(program));
-    page.chart("recall", "precision", &curves(metrics));
-
-    page.section("By class, the best first", Some(program));
+    figures(&mut page, evaluator, metrics)?;
     let verdicts = evaluator.verdicts(IOU)?;
-    classes(&mut page, truth, metrics, &verdicts);
-
     push(&mut page, &analyses::tide(&evaluator.tide()?));
     push(&mut page, &analyses::confusion(truth, evaluator, min_score)?);
     push(&mut page, &analyses::thresholds(truth, &verdicts));
@@ -47,8 +38,23 @@ pub(super) fn write(
         ));
         page.raw(&worst::figures(truth, evaluator.image_verdicts(IOU, min_score)?, folder)?);
     }
-    let html = page.finish();
-    atomic_file::replace(path, |out| Ok(out.write_all(html.as_bytes())?))
+    page.write(path)
+}
+
+/// The twelve figures, precision over recall, and the figures of each class.
+pub(in crate::det) fn figures(
+    page: &mut Page,
+    evaluator: &CocoEvaluator<'_>,
+    metrics: &CocoMetrics,
+) -> Result<()> {
+    let (_, program) = official(metrics.iou_type);
+    page.section("The twelve figures", Some(program));
+    page.preformatted(&metrics.table());
+    page.section("Precision over recall, mean of all classes", Some(program));
+    page.chart(&Chart::of_shares("recall", "precision", curves(metrics)));
+    page.section("By class, the best first", Some(program));
+    classes(page, evaluator.truth(), metrics, &evaluator.verdicts(IOU)?);
+    Ok(())
 }
 
 fn push(page: &mut Page, analysis: &Analysis) {
@@ -57,7 +63,7 @@ fn push(page: &mut Page, analysis: &Analysis) {
 }
 
 /// At IoU 0.50, 0.75, and the mean of all thresholds.
-fn curves(metrics: &CocoMetrics) -> Vec<(&'static str, &'static str, Vec<[f64; 2]>)> {
+fn curves(metrics: &CocoMetrics) -> Vec<Line> {
     let thresholds = &metrics.params.iou_thresholds;
     let line = |is_chosen: &dyn Fn(f64) -> bool| {
         let chosen: Vec<usize> = (0..thresholds.len()).filter(|&iou| is_chosen(thresholds[iou])).collect();
@@ -75,9 +81,9 @@ fn curves(metrics: &CocoMetrics) -> Vec<(&'static str, &'static str, Vec<[f64; 2
             .collect()
     };
     vec![
-        ("IoU 0.50", "#1f77b4", line(&|iou| iou == 0.5)),
-        ("IoU 0.75", "#ff7f0e", line(&|iou| iou == 0.75)),
-        ("IoU 0.50 to 0.95", "#444", line(&|_| true)),
+        Line::new("IoU 0.50", COLOURS[0], line(&|iou| iou == 0.5)),
+        Line::new("IoU 0.75", COLOURS[1], line(&|iou| iou == 0.75)),
+        Line::new("IoU 0.50 to 0.95", COLOURS[6], line(&|_| true)),
     ]
 }
 
@@ -109,5 +115,6 @@ fn reliability(page: &mut Page, verdicts: &[Verdicts]) {
     let bins = calibration.bins.iter().filter(|bin| bin.count > 0 && calibration.ece.is_some());
     let points = bins.map(|bin| [bin.confidence, bin.accuracy]).collect();
     let ideal = vec![[0.0, 0.0], [1.0, 1.0]];
-    page.chart("score", "share of hits", &[("measured", "#1f77b4", points), ("calibrated", "#999", ideal)]);
+    let lines = vec![Line::new("measured", COLOURS[0], points), Line::new("calibrated", COLOURS[6], ideal)];
+    page.chart(&Chart::of_shares("score", "share of hits", lines));
 }

@@ -1,17 +1,12 @@
 //! The images with the most errors, as pictures with what was missed and what was made up.
 
 use std::fmt::Write;
-use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cvx_data::{Coco, ImageVerdict, Judged, read_image};
-use image::ImageFormat;
-use image::imageops::thumbnail;
 
-use super::page::escaped;
+use crate::page::{escaped, jpeg};
 
 /// Images that are shown.
 const SHOWN: usize = 24;
@@ -26,7 +21,7 @@ pub(super) fn figures(truth: &Coco, verdicts: Vec<ImageVerdict>, folder: &Path) 
         (std::cmp::Reverse(verdict.false_alarms() + verdict.misses()), verdict.image_id)
     });
     let positions = truth.image_positions();
-    let mut html = String::from("<div class=\"images\">");
+    let mut html = String::from("<div class=\"grid\">");
     for verdict in worst.iter().take(SHOWN) {
         let name = &truth.images[positions[&verdict.image_id]].file_name;
         html.push_str(&figure(truth, verdict, name, &folder.join(name))?);
@@ -38,13 +33,9 @@ fn figure(truth: &Coco, verdict: &ImageVerdict, name: &str, path: &Path) -> Resu
     let picture = read_image(path).context("the worst images are shown")?;
     let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
     let scale = (SIDE / width.max(height)).min(1.0);
-    let small = thumbnail(&picture, (width * scale).ceil() as u32, (height * scale).ceil() as u32);
-    let mut jpeg = Cursor::new(Vec::new());
-    small.write_to(&mut jpeg, ImageFormat::Jpeg)?;
-
     let mut svg = format!(
-        "<figure><svg viewBox=\"0 0 {width} {height}\" width=\"100%\"><image href=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\"/>",
-        STANDARD.encode(jpeg.into_inner())
+        "<figure><svg viewBox=\"0 0 {width} {height}\" width=\"100%\"><image href=\"{}\" width=\"{width}\" height=\"{height}\"/>",
+        jpeg(&picture, SIDE as u32)?
     );
     let category =
         |id: u64| truth.categories.iter().find(|category| category.id == id).map_or("?", |c| &c.name);

@@ -185,9 +185,14 @@ impl<M: Module> Trainer<M> {
 
     /// Values for TensorBoard. After a failure there are none until a checkpoint can be saved again.
     pub(super) fn add_events(&mut self, step: usize, scalars: Vec<(String, f64)>) {
-        let Some(events) = &mut self.events else { return };
         let scalars = scalars.iter().map(|(tag, value)| (tag.as_str(), *value));
-        if let Err(error) = events.scalars(step, scalars) {
+        self.show(|events| events.scalars(step, scalars));
+    }
+
+    /// As [`Self::add_events`], for whatever TensorBoard shows.
+    pub(super) fn show(&mut self, write: impl FnOnce(&mut EventWriter) -> Result<()>) {
+        let Some(events) = &mut self.events else { return };
+        if let Err(error) = write(events) {
             self.events = None;
             self.warn(&format!("TensorBoard's file is NOT written: {error:#}"));
         }

@@ -1,0 +1,184 @@
+//! What the checks of all programs look for: a recipe and data that are each sound and do not belong together, and image
+//! files that are damaged or copies of each other.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cvx_data::decode_image;
+use rayon::prelude::*;
+
+use crate::counting::Counting;
+use crate::findings::Findings;
+use crate::recipe::{Decay, Schedule};
+use crate::wording::counted;
+
+/// AdamW's rates in published recipes of these networks lie from 1e-5 to 4e-3; what is far above diverges.
+const HIGHEST_USUAL_LR: f64 = 1e-2;
+
+/// Pixels of which one is looked at for the mean.
+const PIXEL_STRIDE: usize = 17;
+
+/// The length of a training, and what happens in it.
+pub(crate) struct Course<'a> {
+    pub(crate) images: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) epochs: usize,
+    pub(crate) steps_per_epoch: usize,
+    pub(crate) schedule: &'a Schedule,
+    pub(crate) lr: f64,
+}
+
+impl Course<'_> {
+    /// Notes what will not happen as it is written.
+    pub(crate) fn doubt(&self, findings: &mut Findings) {
+        let Self { images, batch_size, epochs, steps_per_epoch, schedule, lr } = *self;
+        let total = epochs * steps_per_epoch;
+        if images < batch_size {
+            findings.warn(format!(
+                "train.batch_size = {batch_size}: with {} to train on, every batch is a smaller one",
+                counted(images, "image", "images")
+            ));
+        }
+        if schedule.warmup_steps >= total && total > 0 {
+            findings.warn(format!(
+                "schedule.warmup_steps = {}: the training has {total} steps ({epochs} epochs of {steps_per_epoch}), so it ends before its rate reaches {lr}",
+                schedule.warmup_steps
+            ));
+        }
+        if let Decay::Step { milestone_epochs, .. } = &schedule.decay {
+            for milestone in milestone_epochs.iter().filter(|milestone| **milestone >= epochs) {
+                findings.warn(format!(
+                    "schedule.decay.step.milestone_epochs: {milestone} is never reached, since train.epochs = {epochs}"
+                ));
+            }
+        }
+        if lr > HIGHEST_USUAL_LR {
+            findings.warn(format!(
+                "optimizer.adamw.lr = {lr}: published recipes have at most 0.004, and AdamW's losses become NaN at rates far above"
+            ));
+        }
+    }
+}
+
+/// Notes a mean and deviation that are meant for pixels from 0 to 1.
+pub(crate) fn doubt_normalisation(mean: &[f32; 3], std: &[f32; 3], findings: &mut Findings) {
+    if mean.iter().all(|mean| mean.abs() <= 1.0) && std.iter().all(|std| *std <= 1.0) {
+        findings.warn(format!(
+            "input.mean = {mean:?}, input.std = {std:?}: look like those of pixels from 0 to 1; here pixels go from 0 to 255, so multiply them by 255"
+        ));
+    }
+}
+
+/// What decoding all images of a half showed.
+pub(crate) struct Decoded {
+    /// By a hash of the bytes.
+    files: HashMap<u64, PathBuf>,
+    /// Of each channel, red first.
+    pub(crate) mean: [f64; 3],
+    pub(crate) std: [f64; 3],
+}
+
+/// Decodes files, and compares their sizes with those expected, where there are any.
+pub(crate) fn decode(files: &[(PathBuf, Option<(u32, u32)>)], findings: &mut Findings) -> Decoded {
+    let counting = Mutex::new(Counting::on_stderr("read", files.len()));
+    let look = |(path, expected): &(PathBuf, Option<(u32, u32)>)| {
+        let seen = look(path, *expected);
+        counting.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
+        seen
+    };
+    let seen: Vec<Result<Seen, String>> = files.par_iter().map(look).collect();
+    let mut decoded = Decoded { files: HashMap::new(), mean: [0.0; 3], std: [0.0; 3] };
+    let (mut count, mut sums, mut squares) = (0.0, [0.0; 3], [0.0; 3]);
+    for ((path, _), seen) in files.iter().zip(seen) {
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                findings.error_of("images that cannot be used", error);
+                continue;
+            }
+        };
+        if let Some(earlier) = decoded.files.insert(seen.hash, path.clone()).filter(|earlier| earlier != path)
+        {
+            let text = format!("{}: is a copy of {}", path.display(), earlier.display());
+            findings.warning_of("copied images", text);
+        }
+        count += seen.count;
+        for (total, more) in sums.iter_mut().zip(seen.sums).chain(squares.iter_mut().zip(seen.squares)) {
+            *total += more;
+        }
+    }
+    if count > 0.0 {
+        decoded.mean = sums.map(|sum| sum / count);
+        for ((std, square), mean) in decoded.std.iter_mut().zip(squares).zip(decoded.mean) {
+            *std = (square / count - mean.powi(2)).max(0.0).sqrt();
+        }
+    }
+    decoded
+}
+
+impl Decoded {
+    /// Notes a normalisation that leaves pixels far from mean 0 and deviation 1.
+    pub(crate) fn doubt_normalisation(&self, mean: &[f32; 3], std: &[f32; 3], findings: &mut Findings) {
+        let is_far = (0..3).any(|channel| {
+            let offset = (self.mean[channel] - f64::from(mean[channel])) / f64::from(std[channel]);
+            let spread = self.std[channel] / f64::from(std[channel]);
+            self.std[channel] > 0.0 && (offset.abs() > 3.0 || !(0.2..5.0).contains(&spread))
+        });
+        if is_far {
+            let rounded = |values: [f64; 3]| values.map(|value| (value * 10.0).round() / 10.0);
+            findings.warn(format!(
+                "input.mean = {mean:?}, input.std = {std:?}: the pixels have mean {:?} and deviation {:?}; that is right for weights pretrained so, and else leaves the network with inputs far from 0",
+                rounded(self.mean),
+                rounded(self.std)
+            ));
+        }
+    }
+
+    /// Notes pictures of the validation half that were trained on.
+    pub(crate) fn doubt_copies(train: &Self, val: &Self, findings: &mut Findings) {
+        let copies = val.files.iter().filter_map(|(hash, path)| Some((path, train.files.get(hash)?)));
+        let mut copies: Vec<_> = copies.collect();
+        copies.sort();
+        for (path, other) in copies {
+            let text = format!("{}: is trained on as {}", path.display(), other.display());
+            findings.warning_of("validation images that are trained on", text);
+        }
+    }
+}
+
+/// One image.
+struct Seen {
+    hash: u64,
+    count: f64,
+    sums: [f64; 3],
+    squares: [f64; 3],
+}
+
+fn look(path: &Path, expected: Option<(u32, u32)>) -> Result<Seen, String> {
+    let bytes = fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    let image = decode_image(&bytes, path).map_err(|error| error.to_string())?;
+    let (width, height) = image.dimensions();
+    if let Some((expected_width, expected_height)) = expected.filter(|size| *size != (width, height)) {
+        return Err(format!(
+            "{}: has {width} x {height} pixels (width x height), but the annotations say {expected_width} x {expected_height}",
+            path.display()
+        ));
+    }
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let mut seen = Seen { hash: hasher.finish(), count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+    for pixel in image.pixels().step_by(PIXEL_STRIDE) {
+        seen.count += 1.0;
+        for (channel, value) in pixel.0.iter().enumerate() {
+            seen.sums[channel] += f64::from(*value);
+            seen.squares[channel] += f64::from(*value).powi(2);
+        }
+    }
+    Ok(seen)
+}
+
+/// What to say of images that were not looked into.
+pub(crate) const NOT_DECODED: &str = "images were not decoded; --images does";

@@ -1,0 +1,218 @@
+//! `cvx-cls check`: looks through the folders of a recipe and lists what would stop or hurt a training.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use burn::prelude::Device;
+use cvx_data::{BatchSampler, Dataset as _, ImageFolder, Loader, Sample, Unreadable, image_size};
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::recipe::Recipe;
+use super::{data, model};
+use crate::args::CheckArgs;
+use crate::browse::browse;
+use crate::check::{self, Course, Decoded};
+use crate::exit::{Exit, Streams};
+use crate::findings::Findings;
+use crate::recipe::{self, resolve_path};
+use crate::verbosity::{Verbosity, verbosity};
+use crate::wording::{abridged, counted};
+
+/// Classes that are listed; of more, the rarest.
+const LISTED: usize = 20;
+/// How many times as many images the commonest class may have as the rarest.
+const UNEVEN: usize = 50;
+
+/// Checks the images of both halves; ends with [`Exit::BadInput`] if training would stop.
+///
+/// # Errors
+/// If the recipe cannot be used.
+pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
+    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let mut num_errors = 0;
+    let mut halves: Vec<Arc<ImageFolder>> = Vec::new();
+    let mut decoded: Vec<Decoded> = Vec::new();
+    let entries = [("train", "data.train", &recipe.data.train), ("validation", "data.val", &recipe.data.val)];
+    for (name, key, text) in entries {
+        let folder = resolve_path(key, text)?;
+        let mut findings = Findings::default();
+        let set = match ImageFolder::with_classes(&folder, Unreadable::at_most(usize::MAX)) {
+            Ok(set) => Arc::new(set),
+            Err(error) => {
+                findings.error(format!("{key}: {error}"));
+                num_errors += 1;
+                writeln!(streams.out, "{name}: {}", folder.display())?;
+                findings.write(streams.out, args.limit)?;
+                continue;
+            }
+        };
+        let (images, classes) = (set.len(), set.class_names().len());
+        writeln!(
+            streams.out,
+            "{name}: {}: {}, {}",
+            folder.display(),
+            counted(images, "image", "images"),
+            counted(classes, "class", "classes")
+        )?;
+        if classes != recipe.head.num_classes {
+            findings.error(format!(
+                "{}: holds folders of {} ({}), but head.num_classes = {}",
+                folder.display(),
+                counted(classes, "class", "classes"),
+                abridged(set.class_names()),
+                recipe.head.num_classes
+            ));
+        }
+        if let Some(train) = halves.first() {
+            compare(train, &set, &mut findings);
+        } else if name == "train" {
+            doubt_course(&recipe, &set, &mut findings);
+            doubt_evenness(&set, &mut findings);
+        }
+        let files: Vec<(PathBuf, _)> =
+            (0..set.len()).map(|index| (set.file(index).to_owned(), None)).collect();
+        if args.images {
+            let seen = check::decode(&files, &mut findings);
+            seen.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
+            if let Some(train) = decoded.first() {
+                Decoded::doubt_copies(train, &seen, &mut findings);
+            }
+            decoded.push(seen);
+        } else {
+            let damaged = |(file, _): &(PathBuf, _)| image_size(file).err().map(|error| error.to_string());
+            let damaged: Vec<String> = files.par_iter().filter_map(damaged).collect();
+            damaged.into_iter().for_each(|text| findings.error_of("images that cannot be used", text));
+        }
+        num_errors += findings.num_errors();
+        findings.write(streams.out, args.limit)?;
+        halves.push(set);
+    }
+    write_classes(&halves, streams.out)?;
+    if !args.images {
+        writeln!(streams.out, "{}", check::NOT_DECODED)?;
+    }
+    if num_errors == 0 {
+        match model::initial(&recipe, &Device::flex()) {
+            Ok((_, remarks)) => {
+                remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
+            }
+            Err(error) => {
+                num_errors += 1;
+                writeln!(streams.out, "  error: {error:#}")?;
+            }
+        }
+    }
+    if let Some(count) = args.browse
+        && num_errors == 0
+    {
+        draw_samples(&recipe, &halves, count, args, streams)?;
+    }
+    if num_errors > 0 {
+        writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
+        return Ok(Exit::BadInput);
+    }
+    writeln!(streams.out, "training would run")?;
+    Ok(Exit::Done)
+}
+
+/// What only the two halves together tell.
+fn compare(train: &ImageFolder, val: &ImageFolder, findings: &mut Findings) {
+    let missing = |of: &ImageFolder, from: &ImageFolder| -> Vec<String> {
+        of.class_names().iter().filter(|name| !from.class_names().contains(name)).cloned().collect()
+    };
+    for (only, half) in [(missing(val, train), "validation"), (missing(train, val), "training")] {
+        if !only.is_empty() {
+            findings.error(format!("only the {half} half has the classes {}", abridged(&only)));
+        }
+    }
+    if train.file(0) == val.file(0) {
+        findings.warn("both halves are the same folder: what is judged was learnt by heart".to_owned());
+    }
+}
+
+/// What the recipe's course makes of so many images.
+fn doubt_course(recipe: &Recipe, set: &Arc<ImageFolder>, findings: &mut Findings) {
+    let loader = data::train_loader(recipe, set);
+    let plan = recipe.plan();
+    let course = Course {
+        images: set.len(),
+        batch_size: recipe.train.batch_size,
+        epochs: recipe.train.epochs,
+        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
+        schedule: &recipe.schedule,
+        lr: plan.lr(),
+    };
+    course.doubt(findings);
+    check::doubt_normalisation(&recipe.input.mean, &recipe.input.std, findings);
+}
+
+/// Images of each class.
+fn counts(set: &ImageFolder) -> Vec<usize> {
+    let mut counts = vec![0; set.class_names().len()];
+    (0..set.len()).for_each(|index| counts[set.class(index)] += 1);
+    counts
+}
+
+fn doubt_evenness(set: &ImageFolder, findings: &mut Findings) {
+    let counts = counts(set);
+    let by_count = |of: fn(&usize, &usize) -> bool| {
+        (0..counts.len()).reduce(|best, next| if of(&counts[next], &counts[best]) { next } else { best })
+    };
+    if let (Some(rarest), Some(commonest)) = (by_count(|a, b| a < b), by_count(|a, b| a > b))
+        && counts[commonest] > UNEVEN * counts[rarest]
+    {
+        let names = set.class_names();
+        findings.warn(format!(
+            "`{}` has {} and `{}` {}: top1 can be high without a single image of the rarer one being told",
+            names[rarest],
+            counted(counts[rarest], "image", "images"),
+            names[commonest],
+            counts[commonest]
+        ));
+    }
+}
+
+fn write_classes(halves: &[Arc<ImageFolder>], out: &mut dyn std::io::Write) -> Result<()> {
+    let Some(train) = halves.first() else { return Ok(()) };
+    let all: Vec<Vec<usize>> = halves.iter().map(|half| counts(half)).collect();
+    let mut classes: Vec<(usize, &String)> = train.class_names().iter().enumerate().collect();
+    classes.sort_by_key(|(class, _)| (all[0][*class], *class));
+    let listed = if verbosity() == Verbosity::Verbose { classes.len() } else { LISTED };
+    let width = classes.iter().take(listed).map(|(_, name)| name.chars().count()).max().unwrap_or(0).max(5);
+    writeln!(out, "{:<width$} {:>10} {:>10}", "class", "train", "validation")?;
+    for (class, name) in classes.iter().take(listed) {
+        let judged = halves.get(1).and_then(|val| val.class_names().iter().position(|other| other == *name));
+        let judged = judged.map_or(0, |class| all[1][class]);
+        writeln!(out, "{name:<width$} {:>10} {judged:>10}", all[0][*class])?;
+    }
+    if classes.len() > listed {
+        writeln!(out, "and {} classes with more images, shown with -v", classes.len() - listed)?;
+    }
+    Ok(())
+}
+
+/// Sheets of samples: of training as its first epoch sees them, of validation as they are judged.
+fn draw_samples(
+    recipe: &Recipe,
+    halves: &[Arc<ImageFolder>],
+    count: usize,
+    args: &CheckArgs,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    for (half, name) in halves.iter().zip(["train", "validation"]) {
+        let loader = if name == "train" {
+            data::train_loader(recipe, half)
+        } else {
+            let sampler = BatchSampler::shuffled(&vec![(1, 1); half.len()], 1, recipe.seed);
+            let pipeline = Arc::new(recipe.input.pipeline());
+            Loader::new(Arc::<ImageFolder>::clone(half), pipeline, sampler, recipe.train.workers)
+        };
+        let draw = |sample: &Sample| -> RgbImage { sample.image.clone() };
+        let caption = |sample: &Sample| half.class_names()[half.class(sample.index)].clone();
+        let path = browse(&loader, count, &draw, &caption, &args.out, name)?;
+        writeln!(streams.out, "{name}: samples are drawn in {}", path.display())?;
+    }
+    Ok(())
+}
