@@ -173,8 +173,12 @@ impl LabelEncoding {
             }
             Self::Values { values, ignored } => (list(values), ignored.clone()),
             Self::Palette { colors, ignored } => {
-                let (classes, ignored) = (colors.len(), ignored.len());
-                return format!("the {classes} colours of the classes and {ignored} that are ignored");
+                let classes = format!("the {} colours of the classes", colors.len());
+                return match ignored.len() {
+                    0 => classes,
+                    1 => format!("{classes} and the one that is ignored"),
+                    count => format!("{classes} and the {count} that are ignored"),
+                };
             }
         };
         let is_class = matches!(self, Self::Values { values, .. } if values.contains(&LabelMap::IGNORED));

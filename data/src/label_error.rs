@@ -66,10 +66,8 @@ pub enum LabelError {
     },
     /// A value or colour that is no class.
     #[error(
-        "{}: {value} in {pixels} {}, the first in column {x}, row {y}{}; possible are {possible}",
-        path.display(),
-        if *pixels == 1 { "pixel" } else { "pixels" },
-        if *others == 0 { String::new() } else { format!(", and {others} more such values") }
+        "{}: {value} in {}, the first in column {x}, row {y}{others}; possible are {possible}",
+        path.display(), pixel_count(*pixels)
     )]
     Stray {
         /// The file.
@@ -82,8 +80,8 @@ pub enum LabelError {
         x: usize,
         /// Row of the first, from 0.
         y: usize,
-        /// How many other values are no class either; counted up to a few hundred.
-        others: usize,
+        /// Other values that are no class either, in words; empty when there are none.
+        others: String,
         /// What there may be.
         possible: String,
     },
@@ -136,13 +134,28 @@ pub(crate) struct Stray {
 }
 
 impl LabelError {
-    /// The first stray value, and how many more there are.
+    /// The first stray values, and how many more there are.
     ///
     /// # Panics
     /// When there is none.
     pub(crate) fn strays(path: PathBuf, strays: Vec<Stray>, possible: String) -> Self {
-        let others = strays.len() - 1;
-        let Stray { value, pixels, x, y } = strays.into_iter().next().expect("some value is no class");
+        /// Values that are told, besides the first.
+        const TOLD: usize = 3;
+        let mut strays = strays.into_iter();
+        let Stray { value, pixels, x, y } = strays.next().expect("some value is no class");
+        let mut others: String = (&mut strays)
+            .take(TOLD)
+            .map(|Stray { value, pixels, .. }| format!(", {value} in {}", pixel_count(pixels)))
+            .collect();
+        match strays.count() {
+            0 => {}
+            1 => others += " and one more",
+            more => others += &format!(" and {more} more"),
+        }
         Self::Stray { path, value, pixels, x, y, others, possible }
     }
+}
+
+fn pixel_count(pixels: u64) -> String {
+    if pixels == 1 { "1 pixel".to_owned() } else { format!("{pixels} pixels") }
 }

@@ -9,7 +9,7 @@ use crate::label_error::LabelError;
 use crate::label_map::LabelMap;
 use crate::label_png::{LabelPng, read_label_png};
 use crate::mean_iou::ConfusionMatrix;
-use crate::segmentation_folder::{SegmentationFolderError, files_by_stem};
+use crate::segmentation_folder::{SegmentationFolderError, files_by_stem, looks_binary};
 
 /// Two folders whose label images go together by their names, as in
 /// [`SegmentationSource`](crate::SegmentationSource).
@@ -42,10 +42,17 @@ pub enum PredictionEncoding {
         /// Its value.
         first: u8,
     },
+    /// Each class has a value of its own.
+    Values {
+        /// The value of each class, in the order of the classes.
+        values: Vec<u8>,
+    },
     /// Colours of the classes, or indices in files that have no colours.
     Palette {
         /// Red, green and blue of each class, in the order of the classes.
         colors: Vec<[u8; 3]>,
+        /// Colours of pixels that are taken for no class.
+        ignored: Vec<[u8; 3]>,
     },
 }
 
@@ -124,6 +131,22 @@ impl LabelFolders {
 }
 
 impl LabelPair {
+    /// Refuses true label images that hold nothing but 0 and 255 where 255 is no class: what is not the first class would be
+    /// ignored, and everything right.
+    ///
+    /// # Errors
+    /// If they are such.
+    pub fn refuse_masks(pairs: &[Self], truth: &LabelEncoding) -> Result<(), LabelFoldersError> {
+        let files = pairs.iter().map(|pair| pair.truth.as_path());
+        match pairs.first().and_then(|pair| pair.truth.parent()) {
+            Some(labels) if looks_binary(files, truth) => {
+                let (labels, masks) = (labels.into(), pairs.len());
+                Err(SegmentationFolderError::Binary { labels, masks }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What was taken for what in all pairs, on all threads; `progress` is called after each, from any of them.
     ///
     /// # Errors
@@ -174,10 +197,20 @@ impl PredictionEncoding {
                 }
                 Ok(map)
             }
-            Self::Palette { colors } => match LabelPng::read(path)? {
+            Self::Values { values } => {
+                let mut map = read_label_png(path, None)?;
+                let class = |value: u8| values.iter().position(|own| *own == value);
+                let table: [u8; 256] = std::array::from_fn(|value| {
+                    class(value as u8).map_or(LabelMap::IGNORED, |class| class as u8)
+                });
+                map.pixels.iter_mut().for_each(|pixel| *pixel = table[usize::from(*pixel)]);
+                Ok(map)
+            }
+            Self::Palette { colors, ignored } => match LabelPng::read(path)? {
                 LabelPng::Indices(map, None) => Ok(map),
                 png => {
-                    let encoding = LabelEncoding::Palette { colors: colors.clone(), ignored: Vec::new() };
+                    let encoding =
+                        LabelEncoding::Palette { colors: colors.clone(), ignored: ignored.clone() };
                     encoding.classes(png, path, num_classes)
                 }
             },
@@ -245,6 +278,22 @@ mod tests {
         let from_one = PredictionEncoding::Index { first: 1 };
         let matrix = LabelPair::confusion(&pairs, &truth, &from_one, 2, &|| ()).unwrap();
         assert_eq!((matrix.count(0, 0), matrix.out_of_range(1)), (1, 1));
+    }
+
+    #[test]
+    fn masks_are_refused_until_their_values_are_said() {
+        let (folder, folders) = folders(&[("x", [0, 255]), ("y", [0, 0])], &[("x", [0, 0]), ("y", [7, 255])]);
+        let pairs = folders.pairs().unwrap();
+        let error = LabelPair::refuse_masks(&pairs, &class_indices(ZeroLabel::Class)).unwrap_err();
+        let expected = "/truth: all 2 label images hold nothing but 0 and 255, of which 255 is no class";
+        assert!(message(error, &folder).starts_with(expected));
+        let values = vec![0, 255];
+        let truth = LabelEncoding::Values { values: values.clone(), ignored: Vec::new() };
+        LabelPair::refuse_masks(&pairs, &truth).unwrap();
+        let prediction = PredictionEncoding::Values { values };
+        let matrix = LabelPair::confusion(&pairs, &truth, &prediction, 2, &|| ()).unwrap();
+        let counts = [matrix.count(0, 0), matrix.count(0, 1), matrix.count(1, 0), matrix.out_of_range(0)];
+        assert_eq!(counts, [1, 1, 1, 1]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! stretches grey of 2 and 4 bits to 0..=255.) Colours become classes only through a palette that the
 //! caller gives. Alpha is dropped.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Cursor, ErrorKind};
@@ -15,7 +16,7 @@ use png::{BitDepth, ColorType};
 
 use crate::image_file::{ImageFileError, MAX_PIXELS, beginning};
 use crate::label_encoding::color_labels;
-use crate::label_error::LabelError;
+use crate::label_error::{LabelError, Stray};
 use crate::label_map::LabelMap;
 
 /// Most bytes the decoder may need besides the pixels: a row of 16-bit RGBA, and metadata.
@@ -155,22 +156,22 @@ fn unpack(samples: Vec<u8>, depth: u8, width: usize, line_size: usize) -> Vec<u8
 /// The first 16-bit sample of each `stride` bytes, in 8 bits.
 fn narrow(path: &Path, samples: &[u8], stride: usize, width: usize) -> Result<Vec<u8>, LabelError> {
     let values = || samples.chunks_exact(stride).map(|pixel| u16::from_be_bytes([pixel[0], pixel[1]]));
-    let Some(first) = values().position(|value| value > 255) else {
+    let mut wide: BTreeMap<u16, (usize, u64)> = BTreeMap::new();
+    for (at, value) in values().enumerate().filter(|(_, value)| *value > 255) {
+        wide.entry(value).or_insert((at, 0)).1 += 1;
+    }
+    if wide.is_empty() {
         return Ok(values().map(|value| value as u8).collect());
+    }
+    let mut wide: Vec<_> = wide.into_iter().collect();
+    wide.sort_unstable_by_key(|(_, (at, _))| *at);
+    let stray = |(value, (at, pixels)): (u16, (usize, u64))| Stray {
+        value: format!("the 16-bit value {value}"),
+        pixels,
+        x: at % width,
+        y: at / width,
     };
-    let wide = values().nth(first).unwrap_or_default();
-    let mut others: Vec<u16> = values().filter(|&value| value > 255 && value != wide).collect();
-    others.sort_unstable();
-    others.dedup();
-    Err(LabelError::Stray {
-        path: path.into(),
-        value: format!("the 16-bit value {wide}"),
-        pixels: values().filter(|&value| value == wide).count() as u64,
-        x: first % width,
-        y: first / width,
-        others: others.len(),
-        possible: "0 to 255".into(),
-    })
+    Err(LabelError::strays(path.into(), wide.into_iter().map(stray).collect(), "0 to 255".into()))
 }
 
 fn decode_error(path: &Path, bytes: usize, cause: png::DecodingError) -> LabelError {

@@ -9,7 +9,7 @@ use crate::image_file::{image_size, read_image};
 use crate::label_encoding::LabelEncoding;
 use crate::label_map::LabelMap;
 use crate::segmentation_folder::{
-    Pair, Pairing, SegmentationFolderError, SegmentationSource, looks_binary, wrong_size,
+    Pair, Pairing, SegmentationFolderError, SegmentationSource, labels_of, looks_binary, wrong_size,
 };
 
 /// What a data set holds, and what would hurt a training.
@@ -43,7 +43,8 @@ pub enum ImagesRead {
     Pixels,
 }
 
-/// Reads every label image, and as much of the images as asked for, on all threads; calls `done` after each pair.
+/// Reads every label image, of the first `most` pairs by name where that is given, and as much of the images as asked for,
+/// on all threads; calls `done` after each pair.
 ///
 /// Problems that [`SegmentationFolder`](crate::SegmentationFolder) refuses, at once or when the sample is
 /// read, are fatal: files without a partner, damaged ones, different sizes, pixels that are no class, and
@@ -56,6 +57,7 @@ pub fn check_segmentation(
     source: &SegmentationSource,
     encoding: &LabelEncoding,
     class_names: &[String],
+    most: Option<usize>,
     images: ImagesRead,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<SegmentationReport, SegmentationFolderError> {
@@ -64,8 +66,9 @@ pub fn check_segmentation(
         .map_err(|reason| SegmentationFolderError::Encoding { labels: source.labels.clone(), reason })?;
     let pairing = source.pairing()?;
     let mut problems = alone(source, &pairing);
-    let Pairing { pairs, .. } = pairing;
-    if looks_binary(&pairs, encoding, class_names.len()) {
+    let Pairing { mut pairs, .. } = pairing;
+    pairs.truncate(most.unwrap_or(usize::MAX));
+    if class_names.len() > 1 && looks_binary(labels_of(&pairs), encoding) {
         let error = SegmentationFolderError::Binary { labels: source.labels.clone(), masks: pairs.len() };
         problems.push(problem("undeclared masks", &source.labels, "values", &error.to_string(), true));
     }

@@ -223,7 +223,7 @@ impl SegmentationFolder {
                 pairs,
             });
         }
-        if looks_binary(&pairs, &encoding, class_names.len()) {
+        if class_names.len() > 1 && looks_binary(labels_of(&pairs), &encoding) {
             return Err(SegmentationFolderError::Binary { labels: labels(), masks: pairs.len() });
         }
         Ok(Self { pairs, encoding, class_names, purpose })
@@ -336,18 +336,23 @@ pub(crate) fn wrong_size(
     LabelError::Size { path, image, label_width, label_height, width, height }
 }
 
+/// The label images of pairs.
+pub(crate) fn labels_of(pairs: &[Pair]) -> impl Iterator<Item = &Path> {
+    pairs.iter().map(|pair| pair.label.as_path())
+}
+
 /// Whether every label image holds nothing but 0 and 255, both somewhere, though 255 is no class. Stops at
 /// the first that holds anything else, or cannot be read, which is usually the first of all.
-pub(crate) fn looks_binary(pairs: &[Pair], encoding: &LabelEncoding, num_classes: usize) -> bool {
+pub(crate) fn looks_binary<'a>(files: impl IntoIterator<Item = &'a Path>, encoding: &LabelEncoding) -> bool {
     let expects_255 = match encoding {
         LabelEncoding::Index { ignored, .. } => ignored.contains(&LabelMap::IGNORED),
         LabelEncoding::Values { .. } | LabelEncoding::Palette { .. } => true,
     };
-    if expects_255 || num_classes < 2 {
+    if expects_255 {
         return false;
     }
     let mut seen = [false; 256];
-    let all_binary = pairs.iter().all(|pair| match LabelPng::read(&pair.label) {
+    let all_binary = files.into_iter().all(|file| match LabelPng::read(file) {
         Ok(LabelPng::Indices(map, _)) => {
             let histogram = map.histogram();
             seen[0] |= histogram[0] > 0;

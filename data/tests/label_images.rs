@@ -121,8 +121,8 @@ fn sixteen_bits_must_fit_eight() {
     let work = Workplace::new("wide");
     let samples: Vec<u8> = [3u16, 300, 255, 65535, 300, 7].iter().flat_map(|v| v.to_be_bytes()).collect();
     let path = work.file("a.png", &png(3, 2, ColorType::Grayscale, BitDepth::Sixteen, &samples, &[]));
-    let expected = "a.png: the 16-bit value 300 in 2 pixels, the first in column 1, row 0, and 1 more such values; \
-                    possible are 0 to 255";
+    let expected = "a.png: the 16-bit value 300 in 2 pixels, the first in column 1, row 0, the 16-bit value 65535 in 1 \
+                    pixel; possible are 0 to 255";
     assert_eq!(work.refusal(&path, &index(), 9), expected);
 }
 
@@ -149,8 +149,8 @@ fn unknown_colours_are_named_with_count_and_place() {
     let work = Workplace::new("unknown");
     let odd = [254, 0, 1];
     let path = work.file("a.png", &rgb(3, 2, &[RED, RED, odd, WHITE, [1, 1, 1], odd]));
-    let expected = "a.png: the colour [254, 0, 1] in 2 pixels, the first in column 2, row 0, and 1 more such values; \
-                    possible are the 2 colours of the classes and 1 that are ignored";
+    let expected = "a.png: the colour [254, 0, 1] in 2 pixels, the first in column 2, row 0, the colour [1, 1, 1] in 1 \
+                    pixel; possible are the 2 colours of the classes and the one that is ignored";
     assert_eq!(work.refusal(&path, &red_and_blue(), 2), expected);
     let grey = work.file("b.png", &rgb(2, 1, &[[3; 3], [4; 3]]));
     let message = work.refusal(&grey, &index(), 9);
@@ -185,7 +185,7 @@ fn an_indexed_file_may_not_contradict_the_palette() {
 fn values_that_are_no_class_are_named_with_count_and_place() {
     let work = Workplace::new("range");
     let path = work.file("a.png", &grey(4, 2, &[0, 1, 255, 200, 2, 200, 7, 0]));
-    let expected = "a.png: the value 200 in 2 pixels, the first in column 3, row 0, and 1 more such values; possible \
+    let expected = "a.png: the value 200 in 2 pixels, the first in column 3, row 0, the value 7 in 1 pixel; possible \
                     are 0 to 2, and 255 for ignored pixels";
     assert_eq!(work.refusal(&path, &index(), 3), expected);
     let ignoring = LabelEncoding::Index { zero: ZeroLabel::Class, ignored: vec![200, 7] };

@@ -165,7 +165,8 @@ fn a_list_names_what_belongs_to_a_half() {
     let expected = "train.txt: line 2 names `unlabelled`, of which there is no label image in labels (and 1 more like \
                     it)";
     assert_eq!(work.refusal(&source), expected);
-    let report = check_segmentation(&source, &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
+    let report =
+        check_segmentation(&source, &index(), &names(), None, ImagesRead::Pixels, &|_, _| {}).unwrap();
     let problems = work.problems(&report);
     let lines = [
         "train.txt: line 2 (`unlabelled`): there is no label image of this name in labels",
@@ -193,7 +194,7 @@ fn files_without_a_partner_are_counted_and_the_first_named() {
                     (`z.png`); files that are alike but for their suffixes are a pair, of which there are 1";
     assert_eq!(work.refusal(&work.source()), expected);
     let report =
-        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
+        check_segmentation(&work.source(), &index(), &names(), None, ImagesRead::Pixels, &|_, _| {}).unwrap();
     let problems = work.problems(&report);
     assert_eq!(problems[0].0, "images/p.png: labels: there is no label image of this name in labels");
     assert_eq!(problems[4].0, "labels/z.png: image: there is no image of this name in images");
@@ -224,7 +225,7 @@ fn binary_masks_are_recognised_where_255_would_be_ignored() {
                     ignored, list it as ignored";
     assert_eq!(work.refusal(&work.source()), expected);
     let report =
-        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
+        check_segmentation(&work.source(), &index(), &names(), None, ImagesRead::Pixels, &|_, _| {}).unwrap();
     assert!(work.problems(&report)[0].0.starts_with("labels: values: all 2 label images"));
     let two = || vec!["background".to_owned(), "nucleus".to_owned()];
     let values = LabelEncoding::Values { values: vec![0, 255], ignored: Vec::new() };
@@ -250,7 +251,7 @@ fn a_check_reads_everything_and_counts_classes() {
     work.pair("f", [0; 4]);
     fs::write(work.0.join("images/f.png"), "no image").unwrap();
     let report =
-        check_segmentation(&work.source(), &index(), &names(), ImagesRead::Pixels, &|_, _| {}).unwrap();
+        check_segmentation(&work.source(), &index(), &names(), None, ImagesRead::Pixels, &|_, _| {}).unwrap();
     assert_eq!(report.images, 6);
     let counts: Vec<_> = report.classes.iter().map(|class| (class.pixels, class.images)).collect();
     assert_eq!(counts, [(12, 3), (2, 2), (0, 0)]);
@@ -258,7 +259,7 @@ fn a_check_reads_everything_and_counts_classes() {
     let expected = [
         ("labels/b.png: labels: every pixel is ignored: the image teaches nothing", false),
         (
-            "labels/c.png: labels: the value 9 in 2 pixels, the first in column 1, row 0, and 1 more such values; \
+            "labels/c.png: labels: the value 9 in 2 pixels, the first in column 1, row 0, the value 200 in 1 pixel; \
              possible are 0 to 2, and 255 for ignored pixels",
             true,
         ),
@@ -293,7 +294,8 @@ fn camvid_is_read_without_a_problem() {
     for (half, count) in [("training", 123), ("validation", 26)] {
         let source =
             SegmentationSource::new(camvid.join("images").join(half), camvid.join("annotations").join(half));
-        let report = check_segmentation(&source, &index(), &names, ImagesRead::Pixels, &|_, _| {}).unwrap();
+        let report =
+            check_segmentation(&source, &index(), &names, None, ImagesRead::Pixels, &|_, _| {}).unwrap();
         assert_eq!(report.problems, []);
         assert_eq!(report.images, count);
         let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();

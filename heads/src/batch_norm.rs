@@ -3,11 +3,11 @@
 //! Paper: Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>.
 //!
 //! A batch on an autodiff device is normalised by its own statistics, which also move the running ones; elsewhere, and
-//! where the layer's weights are frozen, the running ones are used and stay. As in PyTorch the batch is divided by its biased deviation, while the running
-//! variance takes the unbiased one.
+//! where the layer's weights are frozen, the running ones are used and stay. As in PyTorch the batch is divided by its
+//! biased deviation, while the running variance takes the unbiased one.
 //!
-//! Deviations: a batch that is not finite does not move the running statistics. And mmseg synchronises the statistics over processes (`SyncBN`); here they are the
-//! process's own so far, `batch_norm_op.rs` says where others will join.
+//! Deviations: a batch that is not finite does not move the running statistics. And mmseg synchronises the statistics over
+//! processes (`SyncBN`); here they are the process's own so far, `batch_norm_op.rs` says where others will join.
 
 use burn::module::{Initializer, Module, Param};
 use burn::prelude::*;

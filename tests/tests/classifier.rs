@@ -154,7 +154,7 @@ fn a_run_becomes_a_page_and_a_recipe_tells_of_its_model() {
     let told = project.command("info", &[]);
     assert!(told.out.contains("parameters") && told.out.contains("GFLOPs"), "{}", told.out);
     let size = ["info", "v2-nano", "--dump"].map(str::to_owned);
-    refused(project.run(size.to_vec()), "--set and --dump are for a recipe's file (.toml)");
+    refused(project.run(size.to_vec()), "--set, --schedule and --dump are for recipes");
 }
 
 #[test]

@@ -173,7 +173,12 @@ fn what_a_run_cannot_do_is_named_with_its_entry() {
         ),
     ];
     for (assignment, expected) in cases {
-        set(assignment, &format!("error: [TMP]/recipe.toml cannot work\n  {expected}\n"));
+        let project = Project::new();
+        let Outcome { exit, err, .. } =
+            project.run(&["train", &project.text("recipe.toml"), "--set", assignment]);
+        let expected = format!("error: [TMP]/recipe.toml cannot work\n  {expected}\n");
+        assert!(err.starts_with(&expected), "{err}");
+        assert_eq!(exit, Exit::BadInput);
     }
 }
 

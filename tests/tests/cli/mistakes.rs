@@ -36,8 +36,9 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
      |
   60 | lr = 1e-3
      | ^^
-  unknown entry `lr`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `max_grad_norm`, \
-         `group_by_aspect`, `transforms`, `workers`, `checkpoint_every_steps`
+  unknown entry `lr`, expected one of `epochs`, `batch_size`, `accumulation_steps`, `lr_batch_size`, `max_grad_norm`, \
+         `ema`, `freeze`, `early_stop`, `recompute_stages`, `group_by_aspect`, `transforms`, `workers`, \
+         `checkpoint_every_steps`, `keep_checkpoints`
   `lr` is an entry of `optimizer.adamw`
 ",
     );

@@ -47,6 +47,7 @@ pub(super) fn splits(data: &Data) -> Result<[Split; 2]> {
             let folder = resolve_path("data.shapes.folder", folder)?;
             let config =
                 ShapesConfig { seed: *seed, train: *train_images, val: *val_images, size: *long_side };
+            let _waiting = Waiting::on_stderr(format!("writing shapes to {}", folder.display()));
             let halves = generate(&folder, &config)?;
             Ok(halves.map(|half| Split { annotations: half.annotations, images: half.images }))
         }

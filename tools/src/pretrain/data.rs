@@ -11,6 +11,7 @@ use cvx_data::{
 use super::recipe::{Data, Halves, Recipe, Source, Train};
 use crate::classify::Preprocessing;
 use crate::recipe::{ShapesData, resolve_path};
+use crate::waiting::Waiting;
 
 /// Images without truth.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
         Source::Folders(Halves { train, val }) => {
             let open = |key: &str, folders: &[String]| -> Result<Images> {
                 let folders = paths(key, folders)?;
+                let _waiting = Waiting::on_stderr(format!("looking through the folders of {key}"));
                 Ok(Images::Folder(ImageFolder::open(&folders, unreadable()).with_context(|| key.to_owned())?))
             };
             [open("data.source.folders.train", train)?, open("data.source.folders.val", val)?]
@@ -63,6 +65,7 @@ pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
         Source::Shards(Halves { train, val }) => {
             let open = |key: &str, shards: &[String]| -> Result<Images> {
                 let shards = paths(key, shards)?;
+                let _waiting = Waiting::on_stderr(format!("reading the shards of {key}"));
                 Ok(Images::Shards(TarShards::open(&shards, unreadable()).with_context(|| key.to_owned())?))
             };
             [open("data.source.shards.train", train)?, open("data.source.shards.val", val)?]
@@ -71,6 +74,7 @@ pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
             let folder = resolve_path("data.source.shapes.folder", folder)?;
             let config =
                 ShapesConfig { seed: *seed, train: *train_images, val: *val_images, size: *long_side };
+            let _waiting = Waiting::on_stderr(format!("writing shapes to {}", folder.display()));
             let [train, val] = generate(&folder, &config)?;
             [
                 Images::Folder(ImageFolder::open(&[train.images], unreadable())?),

@@ -65,8 +65,8 @@ pub struct ScoreArgs {
     /// as occur
     #[arg(long, value_name = "CLASSES")]
     pub classes: Option<ClassesArg>,
-    /// Label images show classes in colours: those of `ade20k`, `voc` or `cityscapes`, or a text file with red, green
-    /// and blue of a class a line
+    /// Label images show classes in colours: those of `ade20k`, `voc` or `cityscapes`, whose colour for no class is
+    /// ignored, or a text file with red, green and blue of a class a line
     #[arg(long, value_name = "PALETTE")]
     pub palette: Option<PaletteArg>,
     /// What 0 means in the truth
@@ -75,9 +75,12 @@ pub struct ScoreArgs {
     /// What 0 means in the predictions
     #[arg(long, value_enum, default_value = "class")]
     pub prediction_zero: ZeroArg,
-    /// Values of the truth that are ignored besides 255, before any shift
+    /// Values of the truth that are ignored besides 255, before any shift; with `--values`, besides 255 where it is none
     #[arg(long, value_name = "VALUES", value_delimiter = ',')]
     pub ignore: Vec<u8>,
+    /// The value of each class, in truth and predictions, as in `0,255` for masks or the ids of COCO-Stuff
+    #[arg(long, value_name = "VALUES", value_delimiter = ',')]
+    pub values: Vec<u8>,
     /// Ending of the files in GT_DIR
     #[arg(long, value_name = "ENDING", default_value = ".png")]
     pub truth_suffix: String,
@@ -207,6 +210,16 @@ impl ClassesArg {
 }
 
 impl PaletteArg {
+    /// The colours that the data set shows for pixels of no class.
+    pub(super) fn ignored(&self) -> Vec<[u8; 3]> {
+        match self {
+            // The outlines of objects; what is not labelled is black.
+            Self::Known(Known::Voc) => vec![[224, 224, 192]],
+            Self::Known(Known::Ade20k | Known::Cityscapes) => vec![[0, 0, 0]],
+            Self::File(_) => Vec::new(),
+        }
+    }
+
     /// Red, green and blue by class.
     pub(super) fn colors(&self) -> Result<Vec<[u8; 3]>> {
         let path = match self {

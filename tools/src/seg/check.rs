@@ -47,10 +47,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
         let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
-        let report = check_segmentation(half, &source.encoding, names, read, &|pairs, total| {
-            let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
-            counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
-        })?;
+        let report =
+            check_segmentation(half, &source.encoding, names, source.first_images, read, &|pairs, total| {
+                let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
+                counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
+            })?;
         drop(counting);
         let out = &mut *streams.out;
         writeln!(out, "{name}: {}: {}", half.images.display(), counted(report.images, "image", "images"))?;
@@ -118,6 +119,10 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 fn doubt_shares(report: &SegmentationReport, names: &[String], findings: &mut Findings) {
     let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();
     let all = labelled + report.ignored_pixels;
+    if all > 0 && labelled == 0 {
+        return findings
+            .error("every pixel is ignored: there is nothing to learn from or to judge by".to_owned());
+    }
     if all > 0 && report.ignored_pixels as f64 > MANY_IGNORED * all as f64 {
         findings.warn(format!(
             "{:.1} % of the pixels are ignored: labels of a class that is not declared, or a value that is ignored by mistake?",

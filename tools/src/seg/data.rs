@@ -24,7 +24,7 @@ pub(super) struct Source {
     pub(super) val: SegmentationSource,
     pub(super) encoding: LabelEncoding,
     pub(super) classes: ClassList,
-    first_images: Option<usize>,
+    pub(super) first_images: Option<usize>,
 }
 
 impl Source {
@@ -36,6 +36,7 @@ impl Source {
                 let folder = resolve_path("data.shapes.folder", folder)?;
                 let config =
                     ShapesConfig { seed: *seed, train: *train_images, val: *val_images, size: *long_side };
+                let _waiting = Waiting::on_stderr(format!("writing shapes to {}", folder.display()));
                 let [train, val] = generate_labelled(&folder, &config)?
                     .map(|LabelledSplit { images, labels }| SegmentationSource::new(images, labels));
                 let encoding = LabelEncoding::Index { zero: ZeroLabel::Class, ignored: Vec::new() };
@@ -55,7 +56,8 @@ impl Source {
             val_list,
             image_suffixes,
             label_suffix,
-            classes,
+            classes: _,
+            colors: _,
             labels,
             first_images,
         } = data;
@@ -78,7 +80,7 @@ impl Source {
             train: half("train", train_images, train_labels, train_list)?,
             val: half("val", val_images, val_labels, val_list)?,
             encoding: labels.encoding(),
-            classes: classes.list(),
+            classes: data.class_list(),
             first_images: *first_images,
         })
     }

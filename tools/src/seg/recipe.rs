@@ -75,6 +75,9 @@ pub struct FolderData {
     pub label_suffix: Option<String>,
     /// The classes, in the order of their indices.
     pub classes: Classes,
+    /// Red, green and blue in which each class is shown; absent: the data set's own, or PASCAL VOC's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colors: Option<Vec<[u8; 3]>>,
     /// What the values of label images mean.
     pub labels: Labels,
     /// Keep only so many images at the head of each half, by name; absent: all.

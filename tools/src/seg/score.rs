@@ -22,13 +22,15 @@ pub fn score(args: &ScoreArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         names.is_some() || args.convention != ConventionArg::Ade,
         "--convention ade averages over classes that do not occur: say how many there are, by --classes"
     );
-    let colors = args.palette.as_ref().map(|palette| palette.colors().context("--palette")).transpose()?;
-    let (truth, prediction, most) = encodings(args, colors)?;
+    let (truth, prediction, most) = encodings(args)?;
     let num_classes = names.as_ref().map_or(most, Vec::len);
     truth.check(num_classes).context("the label images cannot be read so")?;
 
     let LabelPairs { pairs, matrix } = LabelPairs::compare(args, &truth, &prediction, num_classes)?;
     let matrix = if names.is_some() { matrix } else { only_seen(matrix, args)? };
+    if names.is_none() {
+        warn_of_never_true(&matrix, args, streams)?;
+    }
     let names = names.unwrap_or_else(|| (0..matrix.num_classes()).map(|class| class.to_string()).collect());
     warn_of_strays(&matrix, args, streams)?;
     let metrics = matrix.metrics(args.convention.convention());
@@ -47,18 +49,29 @@ pub fn score(args: &ScoreArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 }
 
 /// How both are read, and most classes that can be told so.
-fn encodings(
-    args: &ScoreArgs,
-    colors: Option<Vec<[u8; 3]>>,
-) -> Result<(LabelEncoding, PredictionEncoding, usize)> {
-    if let Some(colors) = colors {
+fn encodings(args: &ScoreArgs) -> Result<(LabelEncoding, PredictionEncoding, usize)> {
+    let zeros_are_classes = [args.zero, args.prediction_zero] == [ZeroArg::Class; 2];
+    if let Some(palette) = &args.palette {
         ensure!(
-            [args.zero, args.prediction_zero] == [ZeroArg::Class; 2] && args.ignore.is_empty(),
-            "--palette tells the classes: `--zero`, `--prediction-zero` and `--ignore` are of values"
+            zeros_are_classes && args.ignore.is_empty() && args.values.is_empty(),
+            "--palette tells the classes: `--zero`, `--prediction-zero`, `--values` and `--ignore` are of values"
         );
+        let colors = palette.colors().context("--palette")?;
+        let ignored: Vec<[u8; 3]> =
+            palette.ignored().into_iter().filter(|color| !colors.contains(color)).collect();
         let most = colors.len();
-        let truth = LabelEncoding::Palette { colors: colors.clone(), ignored: Vec::new() };
-        return Ok((truth, PredictionEncoding::Palette { colors }, most));
+        let truth = LabelEncoding::Palette { colors: colors.clone(), ignored: ignored.clone() };
+        return Ok((truth, PredictionEncoding::Palette { colors, ignored }, most));
+    }
+    if !args.values.is_empty() {
+        ensure!(
+            zeros_are_classes,
+            "--values tells the classes: `--zero` and `--prediction-zero` are of indices"
+        );
+        let (values, ignored) = (args.values.clone(), args.ignore.clone());
+        let most = values.len();
+        let prediction = PredictionEncoding::Values { values: values.clone() };
+        return Ok((LabelEncoding::Values { values, ignored }, prediction, most));
     }
     let (zero, most) = match args.zero {
         ZeroArg::Class => (ZeroLabel::Class, LabelMap::MOST_CLASSES),
@@ -92,6 +105,7 @@ impl LabelPairs {
             prediction_suffix: args.prediction_suffix.clone(),
         };
         let pairs = folders.pairs()?;
+        LabelPair::refuse_masks(&pairs, truth).context("--values says which value each class has")?;
         let counting = Mutex::new(Counting::on_stderr("scored", pairs.len()));
         // A thread that panicked counted nothing wrong.
         let progress = || counting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).advance(1);
@@ -106,6 +120,29 @@ fn only_seen(matrix: ConfusionMatrix, args: &ScoreArgs) -> Result<ConfusionMatri
         0 => bail!("{}: every pixel is ignored", args.truth.display()),
         seen => Ok(matrix.first_classes(seen)),
     }
+}
+
+/// Where nobody said how many classes there are, a slip of a prediction makes a class.
+fn warn_of_never_true(matrix: &ConfusionMatrix, args: &ScoreArgs, streams: &mut Streams<'_>) -> Result<()> {
+    let all = 0..matrix.num_classes();
+    let is_predicted = |class: &usize| all.clone().any(|truth| matrix.count(truth, *class) > 0);
+    let is_true = |class: &usize| {
+        matrix.out_of_range(*class) > 0 || all.clone().any(|found| matrix.count(*class, found) > 0)
+    };
+    let never_true: Vec<usize> = all.clone().filter(|class| is_predicted(class) && !is_true(class)).collect();
+    if let [first, ..] = never_true.as_slice() {
+        writeln!(
+            streams.err,
+            "warning: {} predicted in {} and never true, {first} among them; --classes says how many there are",
+            if never_true.len() == 1 {
+                "1 class is".to_owned()
+            } else {
+                format!("{} classes are", never_true.len())
+            },
+            args.predictions.display()
+        )?;
+    }
+    Ok(())
 }
 
 /// Predicted values that are no class are misses, and mostly a mistake.

@@ -46,15 +46,19 @@ impl Loss {
     }
 }
 
-impl Classes {
-    /// Their names and colours.
-    pub fn list(&self) -> ClassList {
-        match self {
-            Self::Ade20k => ClassList::ade20k(),
-            Self::Voc => ClassList::voc(),
-            Self::Cityscapes => ClassList::cityscapes(),
-            Self::Named(names) => ClassList::named(names.clone()),
+impl FolderData {
+    /// Names and colours of the classes.
+    pub fn class_list(&self) -> ClassList {
+        let mut list = match &self.classes {
+            Classes::Ade20k => ClassList::ade20k(),
+            Classes::Voc => ClassList::voc(),
+            Classes::Cityscapes => ClassList::cityscapes(),
+            Classes::Named(names) => ClassList::named(names.clone()),
+        };
+        if let Some(colors) = &self.colors {
+            list.colors.clone_from(colors);
         }
+        list
     }
 }
 
@@ -62,11 +66,12 @@ impl Classes {
 /// them, or is of a later version.
 pub(crate) fn palette_of(recipe: &str) -> Option<Vec<[u8; 3]>> {
     let recipe: Recipe = toml::from_str(recipe).ok()?;
-    let Data::Folders(FolderData { classes, labels, .. }) = recipe.data else { return None };
-    match (labels, &classes) {
-        (Labels::Palette { colors, .. }, _) => Some(colors),
-        (_, Classes::Named(_)) => None,
-        _ => Some(classes.list().colors),
+    let Data::Folders(folders) = recipe.data else { return None };
+    let FolderData { classes, colors, labels, .. } = &folders;
+    match (labels, classes) {
+        (Labels::Palette { colors, .. }, _) => Some(colors.clone()),
+        (_, Classes::Named(_)) => colors.clone(),
+        _ => Some(folders.class_list().colors),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Auxiliary, Classes, Data, Evaluate, Head, Loss, Recipe, Upernet};
+use super::{Auxiliary, Classes, Data, Evaluate, Head, Labels, Loss, Recipe, Upernet};
 use crate::recipe::checks::{self, filled, length, not_negative, positive, share, within};
 use crate::recipe::{Init, Kind};
 use crate::seg::judge;
@@ -53,6 +53,18 @@ fn check_data(data: &Data) -> Result<()> {
                         "data.folders.classes.named.{index} = \"{name}\": is named twice"
                     );
                 }
+            }
+            let num_classes = folders.class_list().names.len();
+            match (&folders.colors, &folders.labels) {
+                (Some(_), Labels::Palette { .. }) => bail!(
+                    "data.folders.colors: data.folders.labels.palette.colors are those of the classes; only one of them may be given"
+                ),
+                (Some(colors), _) => ensure!(
+                    colors.len() == num_classes,
+                    "data.folders.colors: lists {} colours, data.folders.classes {num_classes} classes; each has one",
+                    colors.len()
+                ),
+                (None, _) => {}
             }
             Ok(())
         }
