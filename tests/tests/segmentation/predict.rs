@@ -64,6 +64,36 @@ fn every_image_gets_labels_of_its_size_and_an_overlay() {
 }
 
 #[test]
+fn folders_within_folders_keep_their_names() {
+    let project = Project::new();
+    let (first, second) = (project.path("cities/aachen/x.png"), project.path("cities/bonn/x.png"));
+    for (path, from) in [(&first, "train/images/a.png"), (&second, "train/images/b.png")] {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(project.path(from), path).unwrap();
+    }
+    // What is written lies among what is read, and is not read the next time.
+    let out = format!("--out={}", project.text("cities/out"));
+    let cities = project.text("cities");
+    for _ in 0..2 {
+        let outcome = project.run(
+            ["predict", "--weights", &weights("mmseg1_upernet_v2.pth"), "--short-side=96", "--long-side=400"]
+                .into_iter()
+                .chain([&*cities, &*out, "--probabilities"])
+                .map(String::from)
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+        for city in ["aachen", "bonn"] {
+            for written in [format!("labels/{city}/x.png"), format!("overlays/{city}/x.png")] {
+                assert!(project.path(&format!("cities/out/{written}")).is_file(), "{written}");
+            }
+            assert_eq!(names_in(&project.path(&format!("cities/out/labels/{city}"))), ["x.png"]);
+            assert_eq!(names_in(&project.path(&format!("cities/out/probabilities/{city}"))), ["x.npy"]);
+        }
+    }
+}
+
+#[test]
 fn the_first_class_is_one_where_that_is_asked_for() {
     let project = Project::new();
     let images = project.text("val/images");

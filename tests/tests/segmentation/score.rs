@@ -128,6 +128,49 @@ fn names_and_colours_may_stand_in_files() {
 }
 
 #[test]
+fn masks_count_by_their_values_and_are_refused_without_them() {
+    let project = Project::new();
+    write(&project, "gt/x.png", 4, &[0, 0, 255, 255]);
+    write(&project, "pred/x.png", 4, &[0, 0, 0, 255]);
+    let Outcome { exit, err, .. } = score(&project, &["--classes=2"]);
+    assert_eq!(exit, Exit::BadInput);
+    for part in ["hold nothing but 0 and 255", "--values says which value each class has"] {
+        assert!(err.contains(part), "{err}");
+    }
+    let found = figures(&project, &["--values=0,255", "--classes=2"]);
+    near(&found, "iou/0", 2.0 / 3.0);
+    near(&found, "iou/1", 0.5);
+    // Whoever means it so, says so.
+    near(&figures(&project, &["--ignore=255"]), "miou", 1.0);
+}
+
+#[test]
+fn outlines_of_objects_are_ignored_in_vocs_colours() {
+    let project = Project::new();
+    let [background, aeroplane, outline] = [[0, 0, 0], [128, 0, 0], [224, 224, 192]];
+    for (name, colors) in
+        [("gt", [background, aeroplane, outline]), ("pred", [background, aeroplane, aeroplane])]
+    {
+        fs::create_dir_all(project.path(name)).unwrap();
+        let image = RgbImage::from_fn(3, 1, |x, _| Rgb(colors[x as usize]));
+        image.save(project.path(&format!("{name}/x.png"))).unwrap();
+    }
+    let found = figures(&project, &["--palette=voc", "--classes=voc"]);
+    assert_eq!((&found["iou/background"], &found["iou/aeroplane"]), (&1.0.into(), &1.0.into()));
+}
+
+#[test]
+fn a_class_that_only_predictions_have_is_told_where_nobody_said_how_many_there_are() {
+    let project = Project::new();
+    write(&project, "gt/x.png", 4, &[0, 0, 1, 1]);
+    write(&project, "pred/x.png", 4, &[0, 0, 1, 200]);
+    let Outcome { exit, err, .. } = score(&project, &[]);
+    let expected = "warning: 1 class is predicted in [TMP]/pred and never true, the first is 200; --classes says how many \
+                    there are\n";
+    assert_eq!((exit, err.as_str()), (Exit::Done, expected));
+}
+
+#[test]
 fn predictions_that_are_no_class_are_missed_and_told_of() {
     let project = Project::new();
     write(&project, "gt/x.png", 4, &[0, 0, 1, 1]);

@@ -26,7 +26,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let device = args.device.open()?;
     let trained = model::load(&args.weights, &device)?;
     trained.remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
-    let files = image_files(&args.images)?;
+    let files = image_files(&args.images, None)?;
     let mut table = "file,rank,class,probability\n".to_owned();
     let mut failed = Vec::new();
     let mut counting = Counting::on_stderr("classified", files.len());

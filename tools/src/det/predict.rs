@@ -30,7 +30,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let device = args.device.open()?;
     let trained = model::load(&args.weights, &device)?;
     trained.remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
-    let files = image_files(&args.images)?;
+    let files = image_files(&args.images, Some(&args.out))?;
     let ids = Ids::new(args.ids_from.as_deref(), &trained.classes)?;
     // All of them before the first image, so that a name that is not listed costs no work.
     let image_ids = files.iter().enumerate().map(|(index, file)| ids.image(file, index));
@@ -44,7 +44,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         device: &device,
     };
     let pipeline = data::pipeline(&trained.preprocessing);
-    let mut overlays = FreshNames::new(&args.out, &files);
+    let mut overlays = FreshNames::new(&args.out, &args.images, &files);
     let path = args.out.join("results.json");
     let mut results_file = ResultsFile::begin(&path)?;
     let mut failed = Vec::new();

@@ -56,7 +56,7 @@ pub fn diversity(args: &DiversityArgs, streams: &mut Streams<'_>) -> Result<Exit
         args.out.display()
     );
     let device = args.device.open()?;
-    let files = image_files(&args.images)?;
+    let files = image_files(&args.images, None)?;
     let files = spread(&files, args.most as usize);
     let mut curves = Vec::new();
     for named in &args.weights {

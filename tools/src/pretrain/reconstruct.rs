@@ -52,9 +52,9 @@ pub fn reconstruct(args: &ReconstructArgs, streams: &mut Streams<'_>) -> Result<
             .with_context(|| format!("--mask-ratio {ratio}"))?;
         trained.architecture.autoencoder = autoencoder;
     }
-    let files = image_files(&args.images)?;
+    let files = image_files(&args.images, Some(&args.out))?;
     fs::create_dir_all(&args.out).with_context(|| format!("{}: cannot be created", args.out.display()))?;
-    let mut names = FreshNames::new(&args.out, &files);
+    let mut names = FreshNames::new(&args.out, &args.images, &files);
     let mut failed = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let seed = args.seed.wrapping_add(index as u64);

@@ -41,7 +41,7 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         trained.classes.names.len()
     );
     trained.remarks.iter().try_for_each(|remark| writeln!(streams.err, "{remark}"))?;
-    let files = image_files(&args.images)?;
+    let files = image_files(&args.images, Some(&args.out))?;
 
     let folders = Folders::create(args)?;
     let mut prediction = Prediction {
@@ -50,8 +50,8 @@ pub fn predict(args: &PredictArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         device: &device,
         args,
         probabilities: folders.probabilities.as_deref(),
-        labels: FreshNames::new(&folders.labels, &files),
-        overlays: FreshNames::new(&folders.overlays, &files),
+        labels: FreshNames::new(&folders.labels, &args.images, &files),
+        overlays: FreshNames::new(&folders.overlays, &args.images, &files),
     };
     let mut failed = Vec::new();
     let mut counting = Counting::on_stderr("predicted", files.len());
@@ -149,10 +149,16 @@ impl Prediction<'_> {
     fn labels_of(&self, image: &RgbImage, labels_path: &Path) -> Result<LabelMap> {
         let Trained { segmentor, preprocessing, classes, .. } = self.trained;
         let (width, height) = (image.width() as usize, image.height() as usize);
-        let name = labels_path.with_extension("npy");
-        let path = self.probabilities.and_then(|folder| Some(folder.join(name.file_name()?)));
-        let mut file =
-            path.map(|path| ProbabilityFile::begin(&path, classes.names.len(), height, width)).transpose()?;
+        let begin = |folder: &Path| -> Result<ProbabilityFile> {
+            let name = labels_path.strip_prefix(self.labels.folder()).unwrap_or(labels_path);
+            let path = folder.join(name).with_extension("npy");
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)
+                    .with_context(|| format!("{}: cannot be created", folder.display()))?;
+            }
+            ProbabilityFile::begin(&path, classes.names.len(), height, width)
+        };
+        let mut file = self.probabilities.map(begin).transpose()?;
         let wanted = if file.is_some() { Wanted::Probabilities } else { Wanted::Classes };
         let mut pixels = Vec::with_capacity(width * height);
         let mut take = |band: Band| {

@@ -133,11 +133,11 @@ fn warn_of_never_true(matrix: &ConfusionMatrix, args: &ScoreArgs, streams: &mut 
     if let [first, ..] = never_true.as_slice() {
         writeln!(
             streams.err,
-            "warning: {} predicted in {} and never true, {first} among them; --classes says how many there are",
+            "warning: {} in {} and never true, the first is {first}; --classes says how many there are",
             if never_true.len() == 1 {
-                "1 class is".to_owned()
+                "1 class is predicted".to_owned()
             } else {
-                format!("{} classes are", never_true.len())
+                format!("{} classes are predicted", never_true.len())
             },
             args.predictions.display()
         )?;
