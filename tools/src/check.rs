@@ -65,7 +65,11 @@ impl Course<'_> {
 
 /// Notes a mean and deviation that are meant for pixels from 0 to 1.
 pub(crate) fn doubt_normalisation(mean: &[f32; 3], std: &[f32; 3], findings: &mut Findings) {
-    if mean.iter().all(|mean| mean.abs() <= 1.0) && std.iter().all(|std| *std <= 1.0) {
+    // A mean of 0 beside a deviation of 255, or a deviation of 1 beside a mean of 100, is right for weights trained so.
+    let small_mean = mean.iter().all(|mean| mean.abs() <= 1.0);
+    let small_std = std.iter().all(|std| *std <= 1.0);
+    let is_share = |value: &f32| *value > 0.0 && *value < 1.0;
+    if (small_mean && small_std) || mean.iter().all(is_share) || std.iter().all(is_share) {
         findings.warn(format!(
             "input.mean = {mean:?}, input.std = {std:?}: look like those of pixels from 0 to 1; here pixels go from 0 to 255, so multiply them by 255"
         ));

@@ -53,7 +53,7 @@ impl Metrics {
 
     /// For the run's record: by name, undefined numbers as NaN.
     pub fn defined(&self) -> BTreeMap<String, f64> {
-        let defined = |value: f64| if value < 0.0 { f64::NAN } else { value };
+        let defined = |value: f64| if value == UNDEFINED { f64::NAN } else { value };
         self.iter().map(|(name, value)| (name.to_owned(), defined(value))).collect()
     }
 
@@ -63,9 +63,13 @@ impl Metrics {
     }
 }
 
+/// What evaluators say, after pycocotools, where there was nothing to judge. Other negative numbers are measured: the share
+/// explained by an autoencoder that is worse than the mean, for example.
+const UNDEFINED: f64 = -1.0;
+
 /// A metric for JSON: `null` where there was nothing to judge.
 pub fn number(value: f64) -> Value {
-    if value < 0.0 { Value::Null } else { json!(value) }
+    if value == UNDEFINED { Value::Null } else { json!(value) }
 }
 
 impl FromIterator<(String, f64)> for Metrics {
@@ -138,6 +142,15 @@ impl std::fmt::Display for Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_number_is_measured_and_minus_one_is_not() {
+        let metrics = Metrics::from_iter([("explained".to_owned(), -0.5), ("box/ap".to_owned(), -1.0)]);
+        let defined = metrics.defined();
+        assert_eq!(defined["explained"], -0.5);
+        assert!(defined["box/ap"].is_nan());
+        assert_eq!(metrics.to_json(), json!({ "explained": -0.5, "box/ap": null }));
+    }
 
     #[test]
     fn both_ends_of_an_expectation_count() {

@@ -22,6 +22,23 @@ fn said(change: impl FnOnce(&mut Value), sets: &[&str], expected: &[&str]) {
 }
 
 #[test]
+fn what_training_would_refuse_check_refuses() {
+    let project = Project::new();
+    project.write_truth(&truth());
+    for (set, expected) in [
+        ("--set=train.freeze=[\"backbone.stage.0\"]", "train.freeze.0"),
+        ("--set=optimizer.adamw.layer_decay={ single = { rate = 90.0 } }", "90"),
+    ] {
+        let Outcome { exit, out, err } = project.command("check", &[set]);
+        assert_eq!(exit, Exit::BadInput, "{out}{err}");
+        assert!(
+            out.contains("  error: ") && out.contains(expected) && out.contains("training would stop"),
+            "{out}"
+        );
+    }
+}
+
+#[test]
 fn boxes_as_corners_and_boxes_as_shares_are_recognised() {
     said(
         |truth| truth["annotations"][0]["bbox"] = json!([30, 20, 62, 46]),

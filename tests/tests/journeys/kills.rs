@@ -85,7 +85,7 @@ fn a_run_killed_twenty_times_at_random_moments_has_the_same_weights() {
         "--set=train.checkpoint_every_steps=1",
         "--set=train.keep_checkpoints=3",
         "--set=train.ema={ decay = 0.9, warmup = true }",
-        "--set=evaluate={ every_steps = 7, batch_size = 2, short_side = 64, long_side = 64, best_by = \"mask/ap\" }",
+        "--set=evaluate.every_steps=7",
     ];
     journey.train("whole", &sets);
     let whole = journey.losses("whole");

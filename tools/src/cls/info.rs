@@ -73,7 +73,12 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let Some(recipe) = recipe else { return Ok(Exit::Done) };
     let plan = recipe.plan();
     let groups = plan.groups(&params::trained(&classifier)).context("the recipe cannot work")?;
-    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    writeln!(
+        out,
+        "\nlr = {}, of which each group has its share\n{}",
+        plan.lr_told(),
+        groups.table(plan.lr())
+    )?;
     let count = || {
         let (val_set, _) = data::open_val(&recipe)?;
         let train_set = data::open_train(&recipe, &val_set)?;

@@ -22,6 +22,7 @@ use crate::check::{self, Course, Decoded};
 use crate::exit::Exit;
 use crate::findings::Findings;
 use crate::recipe::{self, Recipe};
+use crate::train::params;
 use crate::wording::{abridged, counted};
 
 mod anchors;
@@ -81,8 +82,12 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Whether the weights to start from load is known once they have been.
     if num_errors == 0 {
         match initial(&recipe, &halves[0].classes, &Device::flex()) {
-            Ok((_, remarks)) => {
+            Ok((detector, remarks)) => {
                 remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
+                if let Err(error) = recipe.plan().groups(&params::trained(&detector)) {
+                    num_errors += 1;
+                    writeln!(streams.out, "  error: {error:#}")?;
+                }
             }
             Err(error) => {
                 num_errors += 1;

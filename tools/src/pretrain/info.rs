@@ -38,7 +38,12 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let groups = plan
         .groups(&params::trained(&fcmae))
         .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
-    writeln!(out, "\nlearning rates are scaled from lr = {}\n{}", plan.lr_told(), groups.table(plan.lr()))?;
+    writeln!(
+        out,
+        "\nlr = {}, of which each group has its share\n{}",
+        plan.lr_told(),
+        groups.table(plan.lr())
+    )?;
     let count = || {
         let [train_set, _] = data::open(&recipe.data)?;
         Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())

@@ -32,7 +32,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) recompute_stages: &'a [usize],
     pub(crate) checkpoint_every_steps: usize,
     pub(crate) keep_checkpoints: usize,
-    /// `every_epochs` and `every_steps`.
+    /// `every_epochs` and `every_steps`, which goes before.
     pub(crate) evaluate_every: (Option<usize>, Option<usize>),
     pub(crate) best_by: &'a str,
     pub(crate) optimizer: &'a Optimizer,
@@ -76,16 +76,13 @@ impl Plan<'_> {
         positive("train.checkpoint_every_steps", self.checkpoint_every_steps)?;
         positive("train.keep_checkpoints", self.keep_checkpoints)?;
         match self.evaluate_every {
+            (_, Some(steps)) => positive("evaluate.every_steps", steps),
             (Some(epochs), None) => positive("evaluate.every_epochs", epochs),
-            (None, Some(steps)) => positive("evaluate.every_steps", steps),
             (None, None) => {
                 anyhow::bail!(
                     "evaluate.every_epochs is missing: say when to evaluate; possible: every_epochs, every_steps"
                 )
             }
-            (Some(epochs), Some(steps)) => anyhow::bail!(
-                "evaluate.every_epochs = {epochs} and evaluate.every_steps = {steps}: only one of them may be given"
-            ),
         }
     }
 

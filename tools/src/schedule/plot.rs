@@ -84,7 +84,7 @@ fn draw_panel<'a>(area: &Area<'a>, Panel { title, axis, lines }: &Panel<'_>) -> 
         .axis_style(INK.stroke_width(OVERSAMPLING))
         .label_style(text(14))
         .x_desc(*axis)
-        .x_label_formatter(&|at| format!("{at:.0}"))
+        .x_label_formatter(&|at| if right < 10.0 { format!("{at:.1}") } else { format!("{at:.0}") })
         .y_label_formatter(&|value| {
             if top < 0.01 { format!("{value:.1e}") } else { format!("{value:.2}") }
         })

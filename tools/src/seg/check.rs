@@ -23,6 +23,7 @@ use crate::draw::{Legend, label_overlay};
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
 use crate::recipe::{self, TransformRecipe};
+use crate::train::params;
 use crate::verbosity::verbosity;
 use crate::wording::counted;
 
@@ -93,8 +94,12 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Whether the weights to start from load is known once they have been.
     if num_errors == 0 {
         match initial(&recipe, names, &Device::flex()) {
-            Ok((_, remarks)) => {
+            Ok((segmentor, remarks)) => {
                 remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
+                if let Err(error) = recipe.plan().groups(&params::trained(&segmentor)) {
+                    num_errors += 1;
+                    writeln!(streams.out, "  error: {error:#}")?;
+                }
             }
             Err(error) => {
                 num_errors += 1;

@@ -203,9 +203,9 @@ pub enum MeanOver {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Evaluate after every so many epochs, and after the last. Either this or `every_steps` is given.
+    /// Evaluate after every so many epochs, and after the last. `every_steps` goes before.
     pub every_epochs: Option<usize>,
-    /// Evaluate after every so many steps, and after the last.
+    /// Evaluate after every so many steps, and after the last, whatever `every_epochs` is.
     pub every_steps: Option<usize>,
     /// Images are scaled, keeping their ratio, so that the shorter side reaches this ..
     pub short_side: u32,

@@ -32,7 +32,11 @@ pub(super) fn begin<M: Module>(model: M, parts: &TrainerParts) -> Result<Opened<
 /// A run that goes on, or starts where there is no checkpoint yet.
 pub(super) fn resume<M: Module>(model: M, parts: &mut TrainerParts, device: &Device) -> Result<Opened<M>> {
     let Newest { checkpoint, skipped } = kept::newest(&parts.run)?;
-    let Some(checkpoint) = checkpoint else { return begin(model, parts) };
+    let Some(checkpoint) = checkpoint else {
+        let folder = parts.run.checkpoints();
+        parts.progress.say(&format!("nothing to resume in {}: from the beginning", folder.display()));
+        return begin(model, parts);
+    };
     checkpoint.expect_description(&parts.description)?;
     let model = checkpoint.load_model(model)?;
     checkpoint.load_optimizer(&mut parts.optimizer, &model, device)?;
