@@ -210,6 +210,7 @@ fn check_lists_everything_and_says_whether_training_would_stop() {
 class      train objects    images
 dog                    0         0
 cat                    1         1
+validation: the images of training: what is judged is learnt by heart
 images were not decoded; --images does
 training would stop: 2 errors
 "

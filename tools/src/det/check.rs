@@ -76,6 +76,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     }
     let cocos: Vec<&Coco> = halves.iter().map(|half| half.coco.as_ref()).collect();
     classes::write(&cocos, streams.out)?;
+    if num_halves == 1 {
+        writeln!(streams.out, "validation: the images of training: what is judged is learnt by heart")?;
+    }
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }

@@ -84,6 +84,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         write_shares(&report, names, out)?;
         reports.push(report);
     }
+    if num_halves == 1 {
+        writeln!(streams.out, "validation: the images of training: what is judged is learnt by heart")?;
+    }
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }

@@ -117,7 +117,7 @@ impl<M: Module> Trainer<M> {
                 return Err(error);
             }
             self.warn(&format!(
-                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again in {:.1} s",
+                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again in {:.1} s, and Ctrl-C twice gives it up",
                 wait.as_secs_f64()
             ));
             std::thread::sleep(wait);
