@@ -128,25 +128,21 @@ impl LabelFolders {
         let pair = |(name, truth)| Some(LabelPair { truth, prediction: predictions.remove(&name)? });
         Ok(truths.into_iter().filter_map(pair).collect())
     }
-}
 
-impl LabelPair {
     /// Refuses true label images that hold nothing but 0 and 255 where 255 is no class: what is not the first class would be
     /// ignored, and everything right.
     ///
     /// # Errors
     /// If they are such.
-    pub fn refuse_masks(pairs: &[Self], truth: &LabelEncoding) -> Result<(), LabelFoldersError> {
-        let files = pairs.iter().map(|pair| pair.truth.as_path());
-        match pairs.first().and_then(|pair| pair.truth.parent()) {
-            Some(labels) if looks_binary(files, truth) => {
-                let (labels, masks) = (labels.into(), pairs.len());
-                Err(SegmentationFolderError::Binary { labels, masks }.into())
-            }
-            _ => Ok(()),
+    pub fn refuse_masks(&self, pairs: &[LabelPair], truth: &LabelEncoding) -> Result<(), LabelFoldersError> {
+        if !looks_binary(pairs.iter().map(|pair| pair.truth.as_path()), truth) {
+            return Ok(());
         }
+        Err(SegmentationFolderError::Binary { labels: self.truth.clone(), masks: pairs.len() }.into())
     }
+}
 
+impl LabelPair {
     /// What was taken for what in all pairs, on all threads; `progress` is called after each, from any of them.
     ///
     /// # Errors
@@ -284,12 +280,12 @@ mod tests {
     fn masks_are_refused_until_their_values_are_said() {
         let (folder, folders) = folders(&[("x", [0, 255]), ("y", [0, 0])], &[("x", [0, 0]), ("y", [7, 255])]);
         let pairs = folders.pairs().unwrap();
-        let error = LabelPair::refuse_masks(&pairs, &class_indices(ZeroLabel::Class)).unwrap_err();
+        let error = folders.refuse_masks(&pairs, &class_indices(ZeroLabel::Class)).unwrap_err();
         let expected = "/truth: all 2 label images hold nothing but 0 and 255, of which 255 is no class";
         assert!(message(error, &folder).starts_with(expected));
         let values = vec![0, 255];
         let truth = LabelEncoding::Values { values: values.clone(), ignored: Vec::new() };
-        LabelPair::refuse_masks(&pairs, &truth).unwrap();
+        folders.refuse_masks(&pairs, &truth).unwrap();
         let prediction = PredictionEncoding::Values { values };
         let matrix = LabelPair::confusion(&pairs, &truth, &prediction, 2, &|| ()).unwrap();
         let counts = [matrix.count(0, 0), matrix.count(0, 1), matrix.count(1, 0), matrix.out_of_range(0)];

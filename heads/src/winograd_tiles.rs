@@ -165,32 +165,15 @@ impl Band {
     }
 }
 
-vectorised! {
-    /// A row of pixels to the six columns of `columns` tiles; those of one column lie together, `run` floats apart.
-    fn deal_input_row(values: &[f32], to: &mut [f32], run: usize, columns: usize) {
-        let (before, rest) = to.split_at_mut(run);
-        let (a, rest) = rest.split_at_mut(run);
-        let (b, rest) = rest.split_at_mut(run);
-        let (c, rest) = rest.split_at_mut(run);
-        let (d, after) = rest.split_at_mut(run);
-        let (before, a, b) = (&mut before[..columns], &mut a[..columns], &mut b[..columns]);
-        let (c, d, after) = (&mut c[..columns], &mut d[..columns], &mut after[..columns]);
-        let (whole, rest) = values.as_chunks::<STEP>();
-        for ((((four, a), b), c), d) in whole.iter().zip(&mut *a).zip(&mut *b).zip(&mut *c).zip(&mut *d) {
-            [*a, *b, *c, *d] = *four;
-        }
-        if let Some((&first, more)) = rest.split_first() {
-            let last = columns - 1;
-            a[last] = first;
-            b[last] = more.first().copied().unwrap_or(0.0);
-            c[last] = more.get(1).copied().unwrap_or(0.0);
-            d[last] = 0.0;
-        }
-        before[0] = 0.0;
-        before[1..].copy_from_slice(&d[..columns - 1]);
-        after[..columns - 1].copy_from_slice(&a[1..]);
-        after[columns - 1] = 0.0;
-    }
+/// A row of pixels to the six columns of `columns` tiles; those of one column lie together, `run` floats apart.
+fn deal_input_row(values: &[f32], to: &mut [f32], run: usize, columns: usize) {
+    // The four in the middle are those of the tile's outputs; before them is the last of the tile on the left, after them
+    // the first of the one on the right.
+    deal_output_row(values, &mut to[run..], run, columns);
+    to[0] = 0.0;
+    to.copy_within(4 * run..4 * run + columns - 1, 1);
+    to.copy_within(run + 1..run + columns, 5 * run);
+    to[5 * run + columns - 1] = 0.0;
 }
 
 vectorised! {

@@ -4,15 +4,20 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Result;
+use burn::module::Module;
 use cvx_data::decode_image;
 use rayon::prelude::*;
 
 use crate::counting::Counting;
 use crate::findings::Findings;
+use crate::recipe::plan::Plan;
 use crate::recipe::{Decay, Schedule};
+use crate::train::params;
 use crate::wording::counted;
 
 /// AdamW's rates in published recipes of these networks lie from 1e-5 to 4e-3; what is far above diverges.
@@ -23,15 +28,22 @@ const PIXEL_STRIDE: usize = 17;
 
 /// The length of a training, and what happens in it.
 pub(crate) struct Course<'a> {
-    pub(crate) images: usize,
-    pub(crate) batch_size: usize,
-    pub(crate) epochs: usize,
-    pub(crate) steps_per_epoch: usize,
-    pub(crate) schedule: &'a Schedule,
-    pub(crate) lr: f64,
+    images: usize,
+    batch_size: usize,
+    epochs: usize,
+    steps_per_epoch: usize,
+    schedule: &'a Schedule,
+    lr: f64,
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// Of a plan and so many images, in so many micro-batches an epoch.
+    pub(crate) fn of(plan: &Plan<'a>, images: usize, batches_per_epoch: usize) -> Self {
+        let (batch_size, epochs, schedule) = (plan.batch_size, plan.epochs, plan.schedule);
+        let steps_per_epoch = plan.steps_per_epoch(batches_per_epoch);
+        Self { images, batch_size, epochs, steps_per_epoch, schedule, lr: plan.lr() }
+    }
+
     /// Notes what will not happen as it is written.
     pub(crate) fn doubt(&self, findings: &mut Findings) {
         let Self { images, batch_size, epochs, steps_per_epoch, schedule, lr } = *self;
@@ -73,6 +85,26 @@ pub(crate) fn doubt_normalisation(mean: &[f32; 3], std: &[f32; 3], findings: &mu
         findings.warn(format!(
             "input.mean = {mean:?}, input.std = {std:?}: look like those of pixels from 0 to 1; here pixels go from 0 to 255, so multiply them by 255"
         ));
+    }
+}
+
+/// Whether a training could begin with its weights and its optimizer, which is known once it has been tried; tells what it
+/// would say, and returns the number of errors.
+pub(crate) fn beginning<M: Module>(
+    initial: Result<(M, Vec<String>)>,
+    plan: &Plan<'_>,
+    out: &mut dyn Write,
+) -> Result<usize> {
+    let began = initial.and_then(|(model, remarks)| {
+        remarks.iter().try_for_each(|remark| writeln!(out, "weights: {remark}"))?;
+        plan.groups(&params::trained(&model))
+    });
+    match began {
+        Ok(_) => Ok(0),
+        Err(error) => {
+            writeln!(out, "  error: {error:#}")?;
+            Ok(1)
+        }
     }
 }
 

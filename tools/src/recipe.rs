@@ -27,7 +27,7 @@ mod layered;
 mod source;
 
 mod model;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod training;
 mod transform;
 

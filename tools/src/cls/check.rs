@@ -94,15 +94,8 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if num_errors == 0 {
-        match model::initial(&recipe, &Device::flex()) {
-            Ok((_, remarks)) => {
-                remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
-            }
-            Err(error) => {
-                num_errors += 1;
-                writeln!(streams.out, "  error: {error:#}")?;
-            }
-        }
+        let initial = model::initial(&recipe, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
     }
     if let Some(count) = args.browse
         && num_errors == 0
@@ -135,16 +128,7 @@ fn compare(train: &ImageFolder, val: &ImageFolder, findings: &mut Findings) {
 /// What the recipe's course makes of so many images.
 fn doubt_course(recipe: &Recipe, set: &Arc<ImageFolder>, findings: &mut Findings) {
     let loader = data::train_loader(recipe, set);
-    let plan = recipe.plan();
-    let course = Course {
-        images: set.len(),
-        batch_size: recipe.train.batch_size,
-        epochs: recipe.train.epochs,
-        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
-        schedule: &recipe.schedule,
-        lr: plan.lr(),
-    };
-    course.doubt(findings);
+    Course::of(&recipe.plan(), set.len(), loader.batches_per_epoch()).doubt(findings);
     check::doubt_normalisation(&recipe.input.mean, &recipe.input.std, findings);
 }
 

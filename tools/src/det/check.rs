@@ -22,7 +22,6 @@ use crate::check::{self, Course, Decoded};
 use crate::exit::Exit;
 use crate::findings::Findings;
 use crate::recipe::{self, Recipe};
-use crate::train::params;
 use crate::wording::{abridged, counted};
 
 mod anchors;
@@ -82,21 +81,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
-    // Whether the weights to start from load is known once they have been.
     if num_errors == 0 {
-        match initial(&recipe, &halves[0].classes, &Device::flex()) {
-            Ok((detector, remarks)) => {
-                remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
-                if let Err(error) = recipe.plan().groups(&params::trained(&detector)) {
-                    num_errors += 1;
-                    writeln!(streams.out, "  error: {error:#}")?;
-                }
-            }
-            Err(error) => {
-                num_errors += 1;
-                writeln!(streams.out, "  error: {error:#}")?;
-            }
-        }
+        let initial = initial(&recipe, &halves[0].classes, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
     }
     if let Some(count) = args.browse
         && num_errors == 0
@@ -153,16 +140,7 @@ fn check_annotations(recipe: &Recipe, coco: &Coco, split: &Split, findings: &mut
 fn doubt_course(recipe: &Recipe, dataset: CocoDataset, findings: &mut Findings) {
     let dataset = Arc::new(dataset);
     let loader = data::train_loader(recipe, &dataset);
-    let plan = recipe.plan();
-    let course = Course {
-        images: dataset.len(),
-        batch_size: recipe.train.batch_size,
-        epochs: recipe.train.epochs,
-        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
-        schedule: &recipe.schedule,
-        lr: plan.lr(),
-    };
-    course.doubt(findings);
+    Course::of(&recipe.plan(), dataset.len(), loader.batches_per_epoch()).doubt(findings);
     check::doubt_normalisation(&recipe.input.mean, &recipe.input.std, findings);
 }
 

@@ -23,7 +23,6 @@ use crate::draw::{Legend, label_overlay};
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
 use crate::recipe::{self, TransformRecipe};
-use crate::train::params;
 use crate::verbosity::verbosity;
 use crate::wording::counted;
 
@@ -94,21 +93,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         num_errors += 1;
         writeln!(streams.out, "  error: {error}")?;
     }
-    // Whether the weights to start from load is known once they have been.
     if num_errors == 0 {
-        match initial(&recipe, names, &Device::flex()) {
-            Ok((segmentor, remarks)) => {
-                remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights: {remark}"))?;
-                if let Err(error) = recipe.plan().groups(&params::trained(&segmentor)) {
-                    num_errors += 1;
-                    writeln!(streams.out, "  error: {error:#}")?;
-                }
-            }
-            Err(error) => {
-                num_errors += 1;
-                writeln!(streams.out, "  error: {error:#}")?;
-            }
-        }
+        let initial = initial(&recipe, names, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
     }
     if let Some(count) = args.browse
         && num_errors == 0
@@ -173,16 +160,7 @@ fn doubt_course(recipe: &Recipe, folder: &Arc<SegmentationFolder>, findings: &mu
         Ok(loader) => loader,
         Err(error) => return findings.error(format!("{error:#}")),
     };
-    let plan = recipe.plan();
-    let course = Course {
-        images: folder.len(),
-        batch_size: recipe.train.batch_size,
-        epochs: recipe.train.epochs,
-        steps_per_epoch: plan.steps_per_epoch(loader.batches_per_epoch()),
-        schedule: &recipe.schedule,
-        lr: plan.lr(),
-    };
-    course.doubt(findings);
+    Course::of(&recipe.plan(), folder.len(), loader.batches_per_epoch()).doubt(findings);
     let crop = match recipe.train.transforms.as_slice() {
         // Where nothing is resized before, the files' own sizes are what is cut.
         [TransformRecipe::CategoryCrop { height, width, .. }, ..] => (*width, *height),

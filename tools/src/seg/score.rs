@@ -18,6 +18,9 @@ use crate::wording::counted;
 /// Prints mmseg's tables.
 pub fn score(args: &ScoreArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let names = args.classes.as_ref().map(|classes| classes.names().context("--classes")).transpose()?;
+    // Listed values tell how many classes there are.
+    let listed = (!args.values.is_empty()).then(|| args.values.iter().map(u8::to_string).collect());
+    let names: Option<Vec<String>> = names.or(listed);
     ensure!(
         names.is_some() || args.convention != ConventionArg::Ade,
         "--convention ade averages over classes that do not occur: say how many there are, by --classes"
@@ -105,7 +108,7 @@ impl LabelPairs {
             prediction_suffix: args.prediction_suffix.clone(),
         };
         let pairs = folders.pairs()?;
-        LabelPair::refuse_masks(&pairs, truth).context("--values says which value each class has")?;
+        folders.refuse_masks(&pairs, truth).context("--values says which value each class has")?;
         let counting = Mutex::new(Counting::on_stderr("scored", pairs.len()));
         // A thread that panicked counted nothing wrong.
         let progress = || counting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).advance(1);
