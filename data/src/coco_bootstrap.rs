@@ -1,34 +1,12 @@
-//! Whether one result file is better than another: differences of AP under resampling of the images.
-//!
-//! Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: images are drawn with replacement, as many as
-//! there are, both results are evaluated on the same draw, and the interval holds the middle of the differences. An image
-//! that is drawn twice counts twice, as if the data set listed it twice. An extension; pycocotools has no such numbers.
+//! Whether one set of detections is better than another, by AP under resampling of the images.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::bootstrap::{Comparison, Resampling, compare_figures, mean_figures};
 use crate::coco_ap::{CocoEvaluator, Params};
 use crate::coco_ap_curve::falling_key;
 use crate::coco_ap_match::{Outcome, match_group};
 use crate::coco_error::CocoError;
-
-/// One figure of two results.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Comparison {
-    /// `ap`, `ap50`, `ap75` or `ar`.
-    pub name: &'static str,
-    /// Of the first, on all images; -1 where nothing counts.
-    pub first: f64,
-    /// Of the second.
-    pub second: f64,
-    /// Second minus first.
-    pub difference: f64,
-    /// Where 95 of 100 resampled differences lie: from the 2.5th percentile to the 97.5th.
-    pub interval: [f64; 2],
-    /// The share of resamplings in which the second was better; half of those without a difference count.
-    pub second_is_better: f64,
-}
 
 /// The detections of one category with the images they lie in.
 struct Resampled {
@@ -40,64 +18,53 @@ struct Resampled {
 
 const NAMES: [&str; 4] = ["ap", "ap50", "ap75", "ar"];
 
-/// Compares two evaluators of one truth over `resamples` draws; `seed` decides every draw.
+/// Compares two results, each of one run or the mean of several, over resampled images.
 ///
 /// # Errors
 /// Those of [`CocoEvaluator::finish`].
 ///
 /// # Panics
-/// If the two compare with different truths, overlaps or parameters.
+/// If a result has no run, or two evaluators compare with different truths, overlaps or parameters.
 pub fn compare(
-    first: &CocoEvaluator<'_>,
-    second: &CocoEvaluator<'_>,
-    resamples: usize,
-    seed: u64,
+    first: &[&CocoEvaluator<'_>],
+    second: &[&CocoEvaluator<'_>],
+    resampling: Resampling,
 ) -> Result<[Comparison; 4], CocoError> {
-    assert!(std::ptr::eq(first.truth, second.truth), "evaluators of different truths cannot be compared");
-    assert!(
-        first.iou_type == second.iou_type && first.params == second.params,
-        "evaluators of different kinds cannot be compared"
-    );
-    let points = [first.metrics()?, second.metrics()?].map(|metrics| {
-        let [ap, ap50, ap75, .., ar, _, _, _] = metrics.stats;
-        [ap, ap50, ap75, ar]
-    });
-    let categories = [resampled(first)?, resampled(second)?];
-    let num_images = first.image_ranks.len();
-    let draw = |index: usize| {
-        let weights = draw(num_images, seed, index as u64);
-        let [first, second] =
-            categories.each_ref().map(|categories| figures(categories, &first.params, &weights));
-        [0, 1, 2, 3].map(|figure| second[figure] - first[figure])
-    };
-    let differences: Vec<[f64; 4]> = (0..resamples).into_par_iter().map(draw).collect();
-    Ok([0, 1, 2, 3].map(|figure| {
-        let mut sorted: Vec<f64> = differences.iter().map(|differences| differences[figure]).collect();
-        sorted.sort_by(f64::total_cmp);
-        let share = |which: fn(&f64) -> bool| {
-            sorted.iter().copied().filter(&which).count() as f64 / sorted.len().max(1) as f64
-        };
-        let [first, second] = [points[0][figure], points[1][figure]];
-        Comparison {
-            name: NAMES[figure],
-            first,
-            second,
-            difference: second - first,
-            interval: [0.025, 0.975].map(|share| percentile(&sorted, share)),
-            second_is_better: share(|value| *value > 0.0) + share(|value| *value == 0.0) / 2.0,
-        }
-    }))
-}
-
-/// How often each image is drawn.
-fn draw(num_images: usize, seed: u64, index: u64) -> Vec<u32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(index);
-    let mut weights = vec![0; num_images];
-    for _ in 0..num_images {
-        weights[rng.random_range(0..num_images)] += 1;
+    assert!(!first.is_empty() && !second.is_empty(), "a result is that of at least one run");
+    let reference = first[0];
+    for evaluator in first.iter().chain(second) {
+        assert!(
+            std::ptr::eq(reference.truth, evaluator.truth),
+            "evaluators of different truths cannot be compared"
+        );
+        assert!(
+            reference.iou_type == evaluator.iou_type && reference.params == evaluator.params,
+            "evaluators of different kinds cannot be compared"
+        );
     }
-    weights
+    let point = |evaluator: &&CocoEvaluator<'_>| {
+        let [ap, ap50, ap75, .., ar, _, _, _] = evaluator.metrics()?.stats;
+        Ok([ap, ap50, ap75, ar])
+    };
+    let points = |runs: &[&CocoEvaluator<'_>]| -> Result<[f64; 4], CocoError> {
+        Ok(mean_figures(runs.iter().map(point).collect::<Result<Vec<_>, CocoError>>()?.into_iter()))
+    };
+    let ranked = |runs: &[&CocoEvaluator<'_>]| -> Result<Vec<Vec<Resampled>>, CocoError> {
+        runs.iter().map(|evaluator| resampled(evaluator)).collect()
+    };
+    let points = [points(first)?, points(second)?];
+    let [first, second] = [ranked(first)?, ranked(second)?];
+    let params = &reference.params;
+    let mean = |runs: &[Vec<Resampled>], weights: &[u32]| {
+        mean_figures(runs.iter().map(|categories| figures(categories, params, weights)))
+    };
+    Ok(compare_figures(
+        NAMES,
+        points,
+        [&|weights| mean(&first, weights), &|weights| mean(&second, weights)],
+        reference.image_ranks.len(),
+        resampling,
+    ))
 }
 
 fn resampled(evaluator: &CocoEvaluator<'_>) -> Result<Vec<Resampled>, CocoError> {
@@ -180,37 +147,4 @@ fn figures(categories: &[Resampled], params: &Params, weights: &[u32]) -> [f64; 
     };
     let ap = precision.iter().sum::<f64>() / (per_threshold * num_ious as f64);
     [ap, at(0.5), at(0.75), recall / (num_categories * num_ious as f64)]
-}
-
-/// numpy's default: between the two nearest, in proportion. NaN for nothing.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let at = share * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (at.floor() as usize, at.ceil() as usize);
-    match (sorted.get(low), sorted.get(high)) {
-        (Some(below), Some(above)) => below + (above - below) * (at - low as f64),
-        _ => f64::NAN,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_lie_between_neighbours() {
-        let sorted = [1.0, 2.0, 4.0];
-        assert_eq!(
-            [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| percentile(&sorted, share)),
-            [1.0, 1.5, 2.0, 3.0, 4.0]
-        );
-        assert!(percentile(&[], 0.5).is_nan());
-    }
-
-    #[test]
-    fn every_draw_has_as_many_images_and_its_own() {
-        let draws: Vec<Vec<u32>> = (0..5).map(|index| draw(50, 7, index)).collect();
-        assert!(draws.iter().all(|weights| weights.iter().sum::<u32>() == 50));
-        assert!(draws.windows(2).all(|pair| pair[0] != pair[1]));
-        assert_eq!(draw(50, 7, 3), draws[3]);
-    }
 }

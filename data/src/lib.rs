@@ -34,6 +34,7 @@
 //! | [`PanopticEvaluator`], [`PanopticFile`] | panopticapi |
 //! | [`CocoEvaluator::verdicts`], [`CocoEvaluator::confusion_matrix`], [`CocoEvaluator::image_verdicts`], [`compare`] | extensions, comparable with themselves |
 
+mod bootstrap;
 mod boxes;
 mod class_list;
 mod coco;
@@ -70,6 +71,7 @@ mod loader;
 mod lvis;
 mod mask;
 mod mean_iou;
+mod mean_iou_bootstrap;
 mod panoptic;
 mod panoptic_file;
 mod paste;
@@ -91,12 +93,13 @@ mod tide;
 mod transforms;
 mod unreadable;
 
+pub use crate::bootstrap::{Comparison, Resampling};
 pub use crate::boxes::BoxXyxy;
 pub use crate::class_list::{ClassList, voc_palette};
 pub use crate::coco::{Annotation, Category, Coco, CocoImage, Frequency};
 pub use crate::coco_ap::{CocoEvaluator, Detection, IouType, Params};
 pub use crate::coco_ap_metrics::{ClassMetrics, CocoMetrics};
-pub use crate::coco_bootstrap::{Comparison, compare};
+pub use crate::coco_bootstrap::compare;
 pub use crate::coco_check::Problem;
 pub use crate::coco_confusion::DetectionConfusion;
 pub use crate::coco_dataset::{CocoDataset, MIN_TRAINING_SIDE};
@@ -115,7 +118,8 @@ pub use crate::label_png::{read_label_png, write_label_png};
 pub use crate::loader::{Epoch, Loader, MOST_WORKERS};
 pub use crate::lvis::LvisMetrics;
 pub use crate::mask::Mask;
-pub use crate::mean_iou::{ClassIou, ConfusionMatrix, Convention, SegmentationMetrics};
+pub use crate::mean_iou::{ClassIou, ClassPixels, ConfusionMatrix, Convention, SegmentationMetrics};
+pub use crate::mean_iou_bootstrap::{compare_accuracies, compare_segmentations};
 pub use crate::panoptic::{
     PanopticCategory, PanopticClass, PanopticEvaluator, PanopticMetrics, PanopticQuality, PanopticSegment,
 };

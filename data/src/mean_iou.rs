@@ -137,11 +137,33 @@ impl ConfusionMatrix {
 
     /// The figures, by one of the field's conventions.
     pub fn metrics(&self, convention: Convention) -> SegmentationMetrics {
-        let areas: Vec<Areas> = (0..self.num_classes).map(|class| self.areas(class, convention)).collect();
-        let total = |part: fn(&Areas) -> u64| areas.iter().map(part).sum::<u64>();
+        SegmentationMetrics::of_classes(&self.class_pixels(convention), convention)
+    }
+
+    /// The pixels of each class, which is all that the figures need; those of several images add up.
+    pub fn class_pixels(&self, convention: Convention) -> Vec<ClassPixels> {
+        let classes = 0..self.num_classes;
+        let of_class = |class: usize| {
+            let truth: u64 = classes.clone().map(|prediction| self.count(class, prediction)).sum();
+            // Detectron2 drops the row of its matrix that holds such predictions, others only the column.
+            let strays = if convention == Convention::Detectron2 { 0 } else { self.out_of_range(class) };
+            ClassPixels {
+                hits: self.count(class, class),
+                truth: truth + strays,
+                prediction: classes.clone().map(|truth| self.count(truth, class)).sum(),
+            }
+        };
+        classes.clone().map(of_class).collect()
+    }
+}
+
+impl SegmentationMetrics {
+    /// The figures of so many pixels, counted by the same convention.
+    pub fn of_classes(areas: &[ClassPixels], convention: Convention) -> Self {
+        let total = |part: fn(&ClassPixels) -> u64| areas.iter().map(part).sum::<u64>();
         let (all_hits, all_truth) = (total(|areas| areas.hits), total(|areas| areas.truth));
 
-        let present = |areas: &Areas| areas.truth + areas.prediction > 0;
+        let present = |areas: &ClassPixels| areas.truth + areas.prediction > 0;
         let absent = |value| match convention {
             Convention::Mmseg | Convention::Detectron2 => None,
             Convention::Ade | Convention::Torchmetrics => Some(value),
@@ -149,7 +171,7 @@ impl ConfusionMatrix {
         let classes: Vec<ClassIou> = areas
             .iter()
             .map(|areas| {
-                let &Areas { hits, truth, prediction } = areas;
+                let &ClassPixels { hits, truth, prediction } = areas;
                 let union = truth + prediction - hits;
                 let left_out = convention == Convention::Detectron2 && truth == 0;
                 let quotient = |part: u64, whole: u64| match ratio(part, whole) {
@@ -165,7 +187,7 @@ impl ConfusionMatrix {
             })
             .collect();
         let mean = |value: fn(&ClassIou) -> Option<f64>| {
-            let averaged = |(areas, class): (&Areas, &ClassIou)| match convention {
+            let averaged = |(areas, class): (&ClassPixels, &ClassIou)| match convention {
                 Convention::Torchmetrics if !present(areas) => None,
                 _ => value(class),
             };
@@ -173,25 +195,13 @@ impl ConfusionMatrix {
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         let weighted = |class: &ClassIou| Some(class.iou? * (class.pixels as f64 / all_truth as f64));
-        SegmentationMetrics {
+        Self {
             mean_iou: mean(|class| class.iou),
             mean_accuracy: mean(|class| class.accuracy),
             pixel_accuracy: ratio(all_hits, all_truth),
             frequency_weighted_iou: (all_truth > 0).then(|| classes.iter().filter_map(weighted).sum()),
             mean_dice: mean(|class| class.dice),
             classes,
-        }
-    }
-
-    fn areas(&self, class: usize, convention: Convention) -> Areas {
-        let classes = 0..self.num_classes;
-        let truth: u64 = classes.clone().map(|prediction| self.count(class, prediction)).sum();
-        // Detectron2 drops the row of its matrix that holds such predictions, others only the column.
-        let strays = if convention == Convention::Detectron2 { 0 } else { self.out_of_range(class) };
-        Areas {
-            hits: self.count(class, class),
-            truth: truth + strays,
-            prediction: classes.map(|truth| self.count(truth, class)).sum(),
         }
     }
 }
@@ -216,14 +226,6 @@ fn count(counts: &mut [u64], truth: &[u8], prediction: &[u8]) {
     for (&truth, &prediction) in truth.remainder().iter().zip(prediction.remainder()) {
         counts[place(truth, prediction)] += 1;
     }
-}
-
-/// Pixels of one class.
-struct Areas {
-    /// True and predicted.
-    hits: u64,
-    truth: u64,
-    prediction: u64,
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
@@ -263,6 +265,17 @@ pub struct SegmentationMetrics {
     pub mean_dice: Option<f64>,
     /// By class index.
     pub classes: Vec<ClassIou>,
+}
+
+/// Pixels of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassPixels {
+    /// True and predicted.
+    pub hits: u64,
+    /// True.
+    pub truth: u64,
+    /// Predicted, where the truth is not ignored.
+    pub prediction: u64,
 }
 
 /// Figures of one class, shares of 1; `None` where the convention has none.

@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exit::{self, Exit, Streams};
+use crate::recipe::load as load_recipe;
+use crate::sweep::{self, Planned, Program, SweepArgs};
 
 mod args;
 mod bench;
 mod check;
+mod compare;
 mod data;
 mod eval;
 mod info;
@@ -44,10 +47,26 @@ where
         match &cli.command {
             Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
+            Command::Compare(args) => compare::compare_runs(args, streams),
+            Command::Sweep(args) => sweep(args, streams),
             Command::Eval(args) => eval(args, streams),
             Command::Predict(args) => predict(args, streams),
             Command::Info(args) => info(args, streams),
             Command::Check(args) => check(args, streams),
         }
     })
+}
+
+/// Trains the cells of a table that are not trained yet, and compares them.
+fn sweep(args: &SweepArgs, streams: &mut Streams<'_>) -> anyhow::Result<Exit> {
+    let program = Program {
+        name: "cvx-cls",
+        train,
+        plan: |args| {
+            let recipe: Recipe = load_recipe(&args.recipe, &args.set)?;
+            Planned::of(&recipe, &recipe.run.folder, recipe.train.epochs)
+        },
+        compare: compare::compare_runs,
+    };
+    sweep::sweep(args, &program, streams)
 }

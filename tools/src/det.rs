@@ -8,10 +8,13 @@ use std::process::ExitCode;
 
 pub use crate::exit::Streams;
 use crate::exit::{self, Exit};
+use crate::recipe::load as load_recipe;
+use crate::sweep::{self, Planned, Program, SweepArgs};
 
 mod args;
 mod bench;
 mod check;
+mod compare;
 mod data;
 mod eval;
 mod flops;
@@ -53,6 +56,8 @@ where
         match &cli.command {
             Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
+            Command::Compare(args) => compare::compare_runs(args, streams),
+            Command::Sweep(args) => sweep(args, streams),
             Command::Eval(args) => eval(args, streams),
             Command::Predict(args) => predict(args, streams),
             Command::Score(args) => score(args, streams),
@@ -60,4 +65,18 @@ where
             Command::Check(args) => check(args, streams),
         }
     })
+}
+
+/// Trains the cells of a table that are not trained yet, and compares them.
+fn sweep(args: &SweepArgs, streams: &mut Streams<'_>) -> anyhow::Result<Exit> {
+    let program = Program {
+        name: "cvx-det",
+        train,
+        plan: |args| {
+            let recipe: crate::recipe::Recipe = load_recipe(&args.recipe, &args.set)?;
+            Planned::of(&recipe, &recipe.run.folder, recipe.train.epochs)
+        },
+        compare: compare::compare_runs,
+    };
+    sweep::sweep(args, &program, streams)
 }

@@ -20,11 +20,17 @@ pub fn keep_freed() {
     }
 }
 
-/// The highest resident size of this process so far, bytes; nothing where the system does not tell it in a file, as Linux
+/// The highest resident size of this process so far, or since [`forget_peak`], bytes; nothing where the system does not tell it in a file, as Linux
 /// does.
 pub fn peak_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// From now on [`peak_resident`] is that of what comes; where the system does not allow it, it stays that of all so far.
+pub fn forget_peak() {
+    // proc_pid_clear_refs(5): 5 resets the peak.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::exit::{self, Exit, Streams};
 
 mod args;
+mod compare;
 mod convert;
 mod data;
 mod diversity;
@@ -47,6 +48,7 @@ where
         match &cli.command {
             Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
+            Command::Compare(args) => compare::compare_runs(args, streams),
             Command::Reconstruct(args) => reconstruct(args, streams),
             Command::Diversity(args) => diversity(args, streams),
             Command::Convert(args) => convert(args, streams),

@@ -54,6 +54,26 @@ impl Run {
         Ok(Self { folder: folder.to_owned(), recipe, records, metrics, environment })
     }
 
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The recipe it was trained by, as TOML.
+    pub(crate) fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    /// Its steps.
+    pub(crate) fn records(&self) -> &[StepRecord] {
+        &self.records
+    }
+
+    /// Its evaluations.
+    pub(crate) fn metrics(&self) -> &MetricsFile {
+        &self.metrics
+    }
+
     /// The recipe it was trained by.
     pub(crate) fn recipe_path(&self) -> PathBuf {
         self.folder.join("recipe.toml")

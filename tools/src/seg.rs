@@ -6,11 +6,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exit::{self, Exit, Streams};
+use crate::recipe::load as load_recipe;
+use crate::sweep::{self, Planned, Program, SweepArgs};
 
 mod args;
 mod args_predict;
 mod bench;
 mod check;
+mod compare;
 mod data;
 mod description;
 mod eval;
@@ -54,6 +57,8 @@ where
         match &cli.command {
             Command::Report(args) => report(args, streams),
             Command::Train(args) => train(args, streams),
+            Command::Compare(args) => compare::compare_runs(args, streams),
+            Command::Sweep(args) => sweep(args, streams),
             Command::Eval(args) => eval(args, streams),
             Command::Predict(args) => predict(args, streams),
             Command::Score(args) => score(args, streams),
@@ -61,4 +66,18 @@ where
             Command::Check(args) => check(args, streams),
         }
     })
+}
+
+/// Trains the cells of a table that are not trained yet, and compares them.
+fn sweep(args: &SweepArgs, streams: &mut Streams<'_>) -> anyhow::Result<Exit> {
+    let program = Program {
+        name: "cvx-seg",
+        train,
+        plan: |args| {
+            let recipe: recipe::Recipe = load_recipe(&args.recipe, &args.set)?;
+            Planned::of(&recipe, &recipe.run.folder, recipe.train.epochs)
+        },
+        compare: compare::compare_runs,
+    };
+    sweep::sweep(args, &program, streams)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cvx_data::{Coco, CocoEvaluator, CocoMetrics, CocoResults, IouType, Params, compare};
+use cvx_data::{Coco, CocoEvaluator, CocoMetrics, CocoResults, IouType, Params, Resampling, compare};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -102,7 +102,8 @@ fn an_image_that_is_drawn_twice_counts_as_two() {
             evaluator.add_results(results(entries)).unwrap();
             evaluator
         };
-        let found = compare(&evaluator(&first), &evaluator(&second), 1, seed).unwrap();
+        let resampling = Resampling { draws: 1, seed };
+        let found = compare(&[&evaluator(&first)], &[&evaluator(&second)], resampling).unwrap();
         let figures = |metrics: CocoMetrics| [0, 1, 2, 8].map(|figure| metrics.stats[figure]);
         let of_draw = |counts: &[u32]| {
             let [first, second] = [&first, &second].map(|entries| {

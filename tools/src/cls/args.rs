@@ -8,8 +8,10 @@ use cvx_backbone::Variant;
 
 use crate::args::{CheckArgs, DumpArgs, EvalArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
+use crate::compare::CompareArgs;
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
+use crate::sweep::SweepArgs;
 use crate::verbosity::VerbosityArgs;
 
 /// ConvNeXt as a classifier.
@@ -42,6 +44,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a page with a run's curves, figures and pictures, in one file
     Report(ReportArgs),
+    /// Put runs side by side: figures, spread over seeds, changes with their intervals, cost
+    Compare(CompareArgs),
+    /// Train all cells of a table under several seeds, and compare them; goes on where it was interrupted
+    Sweep(SweepArgs),
 }
 
 /// Arguments of `predict`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::{DumpArgs, RecipeArgs, ReportArgs, TrainArgs};
+use crate::compare::CompareArgs;
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
 use crate::verbosity::VerbosityArgs;
@@ -39,6 +40,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Write a page with a run's curves, figures and pictures, in one file
     Report(ReportArgs),
+    /// Put runs side by side: figures, spread over seeds, changes with their intervals, cost
+    Compare(CompareArgs),
 }
 
 /// Arguments of `info`.

@@ -5,7 +5,9 @@ use clap::{Args, Parser, Subcommand};
 use super::args_predict::{PredictArgs, ScoreArgs};
 use crate::args::{CheckArgs, DumpArgs, EvalArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::bench::{BenchArgs, parse_size};
+use crate::compare::CompareArgs;
 use crate::schedule::ScheduleArgs;
+use crate::sweep::SweepArgs;
 use crate::verbosity::VerbosityArgs;
 
 /// Train, evaluate and run UPerNet on ConvNeXt.
@@ -39,6 +41,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a page with a run's curves, figures and pictures, in one file
     Report(ReportArgs),
+    /// Put runs side by side: figures, spread over seeds, changes with their intervals, cost
+    Compare(CompareArgs),
+    /// Train all cells of a table under several seeds, and compare them; goes on where it was interrupted
+    Sweep(SweepArgs),
 }
 
 /// Arguments of `info`.

@@ -32,6 +32,9 @@ pub struct StepRecord {
     pub data_s: f64,
     /// Images of the step divided by its seconds.
     pub images_per_s: f64,
+    /// The highest memory of the process so far, megabytes, on the host; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mb: Option<u64>,
 }
 
 /// The open log of a run. A line that cannot be written waits for the next one, so that a disk that is full for a while

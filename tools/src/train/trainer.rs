@@ -29,6 +29,7 @@ use anyhow::{Result, anyhow, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 
+use crate::memory;
 use crate::train::adamw::AdamW;
 use crate::train::checkpoint::{Description, Position};
 use crate::train::ema::{Ema, EmaConfig};
@@ -330,6 +331,7 @@ impl<M: Module> Trainer<M> {
             seconds,
             data_s,
             images_per_s: images as f64 / seconds.max(f64::MIN_POSITIVE),
+            peak_mb: memory::peak_resident().map(|bytes| bytes / 1_000_000),
         };
         if let Err(error) = self.log.append(&record) {
             self.warn_of_log(&error);

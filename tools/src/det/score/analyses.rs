@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use cvx_data::{Coco, CocoEvaluator, Tide, Verdicts, compare};
+use cvx_data::{Coco, CocoEvaluator, Resampling, Tide, Verdicts, compare};
 use serde_json::{Map, Value, json};
 
 use crate::det::args::ScoreArgs;
@@ -202,7 +202,8 @@ pub(super) fn comparison(
     evaluator: &CocoEvaluator<'_>,
     other: &CocoEvaluator<'_>,
 ) -> Result<Analysis> {
-    let figures = compare(evaluator, other, args.resamples as usize, SEED)?;
+    let resampling = Resampling { draws: args.resamples as usize, seed: SEED };
+    let figures = compare(&[evaluator], &[other], resampling)?;
     let mut table = format!(
         " second: {}\n {:<5} {:>7} {:>7} {:>8}  {:<19} {}\n",
         path.display(),

@@ -1,0 +1,183 @@
+//! `compare`: runs side by side, with the spread over seeds and the interval that the choice of images leaves.
+//!
+//! Read `groups` first: which runs stand in one row. `table` is what is printed, `picture` what is drawn; what differs
+//! between tasks is a [`Task`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use cvx_data::{Comparison, Resampling};
+use serde_json::{Value, json};
+
+pub(crate) use self::groups::{FREE, Group};
+use self::table::{Cell, Cost, Row, Table};
+use crate::device_spec::DeviceSpec;
+use crate::exit::{Exit, Streams};
+use crate::train::atomic_file;
+
+mod groups;
+pub(crate) mod judged;
+mod picture;
+mod table;
+
+/// Of the resampled images.
+const SEED: u64 = 0;
+
+/// Arguments of `compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Run folders, folders of run folders (of several seeds), or the file of a sweep; the first is what the others are
+    /// compared with. A name may go before: `V1=runs/v1`
+    #[arg(required = true, value_name = "[NAME=]RUN")]
+    pub runs: Vec<String>,
+    /// A figure to compare, as it is called in metrics.json; may be repeated. Without it, the usual ones
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+    /// How often images are resampled for the intervals; 0: there are none, and no image is looked at
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub resamples: u32,
+    /// Also write the tables to this file, as Markdown
+    #[arg(long, value_name = "FILE.md")]
+    pub markdown: Option<PathBuf>,
+    /// Also draw them
+    #[arg(long, value_name = "FILE.png")]
+    pub png: Option<PathBuf>,
+    /// Also write all numbers to this file
+    #[arg(long, value_name = "FILE.json")]
+    pub json: Option<PathBuf>,
+    /// Change one entry of the runs' recipes, such as where the images lie now; may be repeated
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// auto, cpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceSpec,
+}
+
+impl CompareArgs {
+    /// How images are resampled.
+    pub(crate) fn resampling(&self) -> Resampling {
+        Resampling { draws: self.resamples as usize, seed: SEED }
+    }
+}
+
+/// What a recipe's network costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weighed {
+    /// Trained parameters.
+    pub(crate) parameters: usize,
+    /// Multiply-adds of an image.
+    pub(crate) flops: u64,
+    /// Height and width of that image, input pixels.
+    pub(crate) size: [usize; 2],
+}
+
+/// What is known of a run's recipe.
+pub(crate) struct Known {
+    pub(crate) weighed: Weighed,
+    /// The metric by which its best evaluation was chosen.
+    pub(crate) best_by: String,
+}
+
+/// The differences of one group to the first, by the metrics' names.
+pub(crate) type Differences = Vec<(String, Comparison)>;
+
+/// What a task knows of its runs.
+pub(crate) struct Task<'a> {
+    /// Figures that are compared unless others are asked for.
+    pub(crate) metrics: &'a [&'a str],
+    /// Reads a recipe.
+    pub(crate) know: &'a dyn Fn(&Path) -> Result<Known>,
+    /// The differences of all groups but the first to the first, where a task has any.
+    pub(crate) differences: Option<&'a dyn Fn(&[Group]) -> Result<Vec<Differences>>>,
+}
+
+/// Prints the tables, and writes what else is asked for.
+///
+/// # Errors
+/// If a run cannot be read, runs of one group differ in more than their seeds, or a file cannot be written.
+pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams<'_>) -> Result<Exit> {
+    let mut groups = groups::open(&args.runs)?;
+    groups::leave_out_unjudged(&mut groups, streams)?;
+    let metrics = metrics(args, task, &groups)?;
+
+    // Differences are told where they can be had.
+    let mut differences = Vec::new();
+    if let (Some(find), true) = (task.differences, groups.len() > 1 && args.resamples > 0) {
+        match find(&groups) {
+            Ok(found) => differences = found,
+            Err(error) => writeln!(streams.err, "warning: there are no intervals: {error:#}")?,
+        }
+    }
+
+    let mut rows: Vec<Row> = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let known = (task.know)(&group.runs[0].recipe_path())?;
+        let found = index.checked_sub(1).and_then(|index| differences.get(index));
+        let cells = metrics.iter().map(|metric| {
+            let interval = found
+                .and_then(|found| found.iter().find(|(name, _)| name == metric))
+                .map(|(_, comparison)| comparison.interval);
+            let reference = rows.first().map(|row| row.cells[cell_of(&metrics, metric)].mean);
+            Cell::of(group.values(metric, &known.best_by), reference, interval)
+        });
+        let cells = cells.collect();
+        rows.push(Row { name: group.name.clone(), cells, cost: Cost::of(group, known.weighed) });
+    }
+    let table = Table { metrics, rows, resamples: args.resamples };
+
+    streams.out.write_all(table.text().as_bytes())?;
+    if let Some(path) = &args.markdown {
+        atomic_file::replace(path, |file| Ok(file.write_all(table.markdown().as_bytes())?))?;
+    }
+    if let Some(path) = &args.png {
+        picture::draw(path, &table)?;
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&to_json(&table, &groups))?;
+        atomic_file::replace(path, |file| Ok(writeln!(file, "{text}")?))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn cell_of(metrics: &[String], metric: &str) -> usize {
+    metrics.iter().position(|name| name == metric).unwrap_or_default()
+}
+
+/// The figures to compare: those asked for, or the usual ones that some run has.
+fn metrics(args: &CompareArgs, task: &Task<'_>, groups: &[Group]) -> Result<Vec<String>> {
+    let known: Vec<&str> = groups.iter().flat_map(Group::metric_names).collect();
+    for name in &args.metric {
+        let mut possible = known.clone();
+        possible.sort_unstable();
+        possible.dedup();
+        ensure!(
+            known.contains(&name.as_str()),
+            "--metric {name}: no run has this figure; possible: {}",
+            possible.join(", ")
+        );
+    }
+    if !args.metric.is_empty() {
+        return Ok(args.metric.clone());
+    }
+    Ok(task.metrics.iter().filter(|name| known.contains(name)).map(|&name| name.to_owned()).collect())
+}
+
+fn to_json(table: &Table, groups: &[Group]) -> Value {
+    let rows: Vec<Value> = table
+        .rows
+        .iter()
+        .zip(groups)
+        .map(|(row, group)| {
+            let metrics: serde_json::Map<String, Value> = table
+                .metrics
+                .iter()
+                .zip(&row.cells)
+                .map(|(name, cell)| (name.clone(), cell.to_json()))
+                .collect();
+            let runs: Vec<String> = group.runs.iter().map(|run| run.folder().display().to_string()).collect();
+            json!({ "name": row.name, "runs": runs, "metrics": metrics, "cost": row.cost.to_json() })
+        })
+        .collect();
+    json!({ "groups": rows, "resamples": table.resamples, "seed": SEED })
+}
