@@ -44,10 +44,14 @@ pub(super) fn affine(image: &RgbImage, [to_x, to_y]: [[f64; 3]; 2], fill: [u8; 3
 fn interpolated(image: &RgbImage, x: f64, y: f64) -> [f64; 3] {
     let (columns, right) = four(x, image.width());
     let (rows, down) = four(y, image.height());
-    let pixel = |x: u32, y: u32| image.get_pixel(x, y).0.map(f64::from);
-    let along = |y: u32| match right {
-        0.0 => pixel(columns[1], y),
-        _ => cubic(columns.map(|x| pixel(x, y)), right),
+    let (pixels, stride) = (image.as_raw(), image.width() as usize * 3);
+    let along = |y: usize| {
+        let row = &pixels[y * stride..][..stride];
+        let pixel = |x: usize| [row[x * 3], row[x * 3 + 1], row[x * 3 + 2]].map(f64::from);
+        match right {
+            0.0 => pixel(columns[1]),
+            _ => cubic(columns.map(pixel), right),
+        }
     };
     // On a centre a cubic is the centre, exactly: shears and translations have one axis of these.
     match down {
@@ -57,11 +61,11 @@ fn interpolated(image: &RgbImage, x: f64, y: f64) -> [f64; 3] {
 }
 
 /// The two pixels on either side of a place, within the image, and how far it lies after the second.
-fn four(place: f64, size: u32) -> ([u32; 4], f64) {
+fn four(place: f64, size: u32) -> ([usize; 4], f64) {
     // Rounded down: a cast rounds towards zero, and no place is below -0.5.
     let before = if place < 0.0 { -1 } else { place as i64 };
     let last = i64::from(size) - 1;
-    let pixels = [before - 1, before, before + 1, before + 2].map(|at| at.clamp(0, last) as u32);
+    let pixels = [before - 1, before, before + 1, before + 2].map(|at| at.clamp(0, last) as usize);
     (pixels, place - before as f64)
 }
 
