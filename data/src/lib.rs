@@ -140,7 +140,7 @@ pub use crate::shapes::{
 pub use crate::tar_shards::{TarShards, TarShardsError};
 pub use crate::tide::{Tide, TideError};
 pub use crate::transforms::{
-    Negative, Photometric, Photometric8Bit, Pipeline, RandomErasing, Transform, normalise_into,
+    Negative, Photometric, Photometric8Bit, Pipeline, RandAugment, RandomErasing, Transform, normalise_into,
     pad_to_multiple,
 };
 pub use crate::unreadable::Unreadable;

@@ -17,6 +17,7 @@ mod erasing;
 mod normalise;
 mod photometric;
 mod photometric_8bit;
+mod rand_augment;
 mod resized_crop;
 mod turn;
 
@@ -32,6 +33,7 @@ pub use erasing::RandomErasing;
 pub use normalise::{normalise_into, pad_to_multiple};
 pub use photometric::Photometric;
 pub use photometric_8bit::Photometric8Bit;
+pub use rand_augment::RandAugment;
 
 /// One step of a [`Pipeline`].
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +133,9 @@ pub enum Transform {
         /// What it is resized with.
         filter: Filter,
     },
+    /// Changes colours, turns, shears and moves: a few operations drawn from fifteen. For classification: what the
+    /// operations move is not in [`Geometry`](crate::Geometry), and a sample with instances or labels panics.
+    RandAugment(RandAugment),
     /// Fills a random rectangle with noise.
     RandomErasing(RandomErasing),
     /// Mirrors left and right.
@@ -221,6 +226,7 @@ impl Transform {
                 resized_crop::centre(sample, *short, *side, *filter)
             }
             Self::ResizeToSquare { side, filter } => resized_crop::resize(sample, *side, *side, *filter),
+            Self::RandAugment(augment) => augment.apply(sample, rng),
             Self::RandomErasing(erasing) => erasing.apply(sample, rng),
             Self::Flip { probability } => {
                 if happens(*probability, rng) {
