@@ -171,6 +171,34 @@ fn a_run_with_workers_goes_as_one_without() {
 }
 
 #[test]
+fn what_is_drawn_to_change_images_is_the_same_on_any_number_of_workers() {
+    let project = Project::new();
+    let augment =
+        "--set=train.rand_augment={ layers = 2, magnitude = 9.0, deviation = 0.5, probability = 0.5 }";
+    let losses = |more: &[&str]| {
+        let _ = fs::remove_dir_all(project.path("run"));
+        let outcome =
+            project.command("train", &[&["--set=train.epochs=1", "--set=expect={}"], more].concat());
+        assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+        let log = cvx_tools::train::step_log::read(&project.path("run/log.jsonl")).unwrap();
+        log.into_iter().map(|record| record.loss).collect::<Vec<_>>()
+    };
+    let [alone, shared] =
+        ["--set=train.workers=0", "--set=train.workers=3"].map(|workers| losses(&[augment, workers]));
+    assert_eq!(alone, shared);
+    assert_ne!(alone, losses(&["--set=train.workers=0"]), "it changes images");
+    for (wrong, expected) in [
+        ("magnitude = 9.0", "magnitude = 11.0: must be from 0 to 10"),
+        ("probability = 0.5", "probability = 1.5: must lie between 0 and 1"),
+        ("layers = 2", "layers = 0: must be"),
+    ] {
+        let (name, value) = (expected.split(':').next().unwrap(), expected);
+        let outcome = project.command("train", &[&augment.replace(wrong, name)]);
+        refused(outcome, &format!("train.rand_augment.{value}"));
+    }
+}
+
+#[test]
 fn a_classifier_ends_early_with_an_average_and_a_frozen_backbone() {
     let project = Project::new();
     // Nothing is better than the first by so much.

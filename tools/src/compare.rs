@@ -114,11 +114,11 @@ pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams
     for (index, group) in groups.iter().enumerate() {
         let known = (task.know)(&group.runs[0].recipe_path())?;
         let found = index.checked_sub(1).and_then(|index| differences.get(index));
-        let cells = metrics.iter().map(|metric| {
+        let cells = metrics.iter().enumerate().map(|(column, metric)| {
             let interval = found
                 .and_then(|found| found.iter().find(|(name, _)| name == metric))
                 .map(|(_, comparison)| comparison.interval);
-            let reference = rows.first().map(|row| row.cells[cell_of(&metrics, metric)].mean);
+            let reference = rows.first().map(|row| row.cells[column].mean);
             Cell::of(group.values(metric, &known.best_by), reference, interval)
         });
         let cells = cells.collect();
@@ -138,10 +138,6 @@ pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams
         atomic_file::replace(path, |file| Ok(writeln!(file, "{text}")?))?;
     }
     Ok(Exit::Done)
-}
-
-fn cell_of(metrics: &[String], metric: &str) -> usize {
-    metrics.iter().position(|name| name == metric).unwrap_or_default()
 }
 
 /// The figures to compare: those asked for, or the usual ones that some run has.

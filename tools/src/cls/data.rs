@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use cvx_data::{
-    BatchSampler, Dataset as _, ImageFolder, Loader, Pipeline, RandomErasing, Transform, Unreadable,
+    BatchSampler, Dataset as _, ImageFolder, Loader, Pipeline, RandAugment, RandomErasing, Transform,
+    Unreadable,
 };
 
-use super::recipe::{Data, Recipe, Train};
+use super::recipe::{Data, RandAugment as Drawn, Recipe, Train};
 use crate::recipe::resolve_path;
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
@@ -53,15 +54,30 @@ pub(super) fn open_train(recipe: &Recipe, val_set: &ImageFolder) -> Result<Arc<I
 
 /// Batches to learn from: shuffled and augmented, a part of a batch at a time where it is split.
 pub(super) fn train_loader(recipe: &Recipe, images: &Arc<ImageFolder>) -> Loader {
-    let Train { batch_size, accumulation_steps, crop_scale, crop_ratio, flip, erase, workers, .. } =
-        &recipe.train;
+    let Train {
+        batch_size,
+        accumulation_steps,
+        crop_scale,
+        crop_ratio,
+        flip,
+        rand_augment,
+        erase,
+        workers,
+        ..
+    } = &recipe.train;
     let [scale, ratio] = ERASED;
     let (mean, std) = (recipe.input.mean, recipe.input.std);
-    let transforms = vec![
+    let mut transforms = vec![
         Transform::RandomResizedCrop { side: recipe.input.size, scale: *crop_scale, ratio: *crop_ratio },
         Transform::Flip { probability: *flip },
-        Transform::RandomErasing(RandomErasing { probability: *erase, scale, ratio, mean, std }),
     ];
+    if let Some(Drawn { layers, magnitude, deviation, probability }) = *rand_augment {
+        let of_convnext = RandAugment::of_convnext(mean);
+        let magnitude_deviation = deviation;
+        let augment = RandAugment { layers, magnitude, magnitude_deviation, probability, ..of_convnext };
+        transforms.push(Transform::RandAugment(augment));
+    }
+    transforms.push(Transform::RandomErasing(RandomErasing { probability: *erase, scale, ratio, mean, std }));
     // All alike: every image becomes a square.
     let sizes = vec![(1, 1); images.len()];
     let sampler = BatchSampler::shuffled(&sizes, batch_size / accumulation_steps, recipe.seed);

@@ -92,6 +92,8 @@ pub struct Train {
     pub crop_ratio: [f64; 2],
     /// Share of the images that is mirrored.
     pub flip: f64,
+    /// Operations that are drawn for each image, after it was cut out and mirrored; absent: none.
+    pub rand_augment: Option<RandAugment>,
     /// Share of the images a rectangle of which becomes noise.
     pub erase: f64,
     /// How two images become one, and their classes with them.
@@ -106,6 +108,21 @@ pub struct Train {
     /// Absent: 2. No effect on results.
     #[serde(default = "usual_checkpoints")]
     pub keep_checkpoints: usize,
+}
+
+/// RandAugment as timm has it, its magnitudes increasing: `rand-m9-mstd0.5-inc1` is 2 layers, magnitude 9.0, deviation 0.5,
+/// probability 0.5.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandAugment {
+    /// Operations that are drawn for an image.
+    pub layers: usize,
+    /// Mean of their magnitudes, 0 to 10.
+    pub magnitude: f64,
+    /// Standard deviation of their magnitudes, which are cut off at 0 and 10.
+    pub deviation: f64,
+    /// How often an operation that was drawn is applied.
+    pub probability: f64,
 }
 
 /// How two images become one: each batch by one of the two ways, drawn with equal chances where both are on.
@@ -191,6 +208,15 @@ impl Train {
         checks::training::check_crop("train", self.crop_scale, self.crop_ratio)?;
         checks::share("train.flip", self.flip)?;
         checks::share("train.erase", self.erase)?;
+        if let Some(RandAugment { layers, magnitude, deviation, probability }) = self.rand_augment {
+            checks::positive("train.rand_augment.layers", layers)?;
+            ensure!(
+                (0.0..=10.0).contains(&magnitude),
+                "train.rand_augment.magnitude = {magnitude}: must be from 0 to 10"
+            );
+            checks::not_negative("train.rand_augment.deviation", deviation)?;
+            checks::share("train.rand_augment.probability", probability)?;
+        }
         checks::not_negative("train.mix.mixup", self.mix.mixup)?;
         checks::not_negative("train.mix.cutmix", self.mix.cutmix)?;
         ensure!(
