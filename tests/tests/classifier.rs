@@ -158,6 +158,24 @@ fn a_run_becomes_a_page_and_a_recipe_tells_of_its_model() {
 }
 
 #[test]
+fn two_classifiers_are_compared() {
+    let project = Project::new();
+    for (run, epochs) in [("short", "1"), ("long", "4")] {
+        let folder = format!("--set=run.folder={}", project.path(run).display());
+        let outcome =
+            project.command("train", &[&folder, &format!("--set=train.epochs={epochs}"), "--set=expect={}"]);
+        assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    }
+    let runs = ["short", "long"].map(|run| project.path(run).display().to_string());
+    let outcome = project.run([vec!["compare".to_owned()], runs.to_vec()].concat());
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let rows: Vec<&str> = outcome.out.lines().collect();
+    assert!(rows[0].contains("top1") && rows[0].contains("GFLOPs 64x64"), "{}", outcome.out);
+    assert!(rows[1].starts_with("short") && rows[2].starts_with("long"), "{}", outcome.out);
+    assert!(outcome.out.contains("change from short, and where it lies"), "{}", outcome.out);
+}
+
+#[test]
 fn a_run_with_workers_goes_as_one_without() {
     let runs = ["--set=train.workers=0", "--set=train.workers=3"].map(|workers| {
         let project = Project::new();

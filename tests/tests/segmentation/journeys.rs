@@ -135,3 +135,51 @@ fn a_frozen_head_keeps_its_running_statistics_and_an_average_takes_those_of_the_
     }
     assert!(frozen > 0 && moved > 0, "{means:?}");
 }
+
+#[test]
+fn runs_of_two_seeds_are_compared_with_another() {
+    let project = Project::new();
+    for (run, sets) in [
+        ("seeds/0", ["--set=seed=0", "--set=train.epochs=1"]),
+        ("seeds/1", ["--set=seed=1", "--set=train.epochs=1"]),
+        ("longer", ["--set=seed=0", "--set=train.epochs=2"]),
+    ] {
+        let trained = project.on_shapes("train", run, &sets);
+        assert_eq!(trained.exit, Exit::Done, "{}", trained.err);
+    }
+    let json = project.path("table.json");
+    let words = [
+        "compare".to_owned(),
+        project.text("seeds"),
+        project.text("longer"),
+        format!("--json={}", json.display()),
+    ];
+    let compared = project.run(words);
+    assert_eq!(compared.exit, Exit::Done, "{}", compared.err);
+    assert!(compared.out.contains("change from seeds, and where it lies"), "{}", compared.out);
+
+    let table: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let of_run = |run: &str, name: &str| {
+        let text = fs::read(project.path(run).join("metrics.json")).unwrap();
+        let metrics: Value = serde_json::from_slice(&text).unwrap();
+        metrics["evaluations"].as_array().unwrap().last().unwrap()["metrics"][name].as_f64().unwrap()
+    };
+    for name in ["miou", "macc", "aacc"] {
+        let [seeds, longer] = [0, 1].map(|group| table["groups"][group]["metrics"][name].clone());
+        let mean = (of_run("seeds/0", name) + of_run("seeds/1", name)) / 2.0;
+        assert!((seeds["mean"].as_f64().unwrap() - mean).abs() < 1e-12, "{name}: {seeds}");
+        let change = longer["change"].as_f64().unwrap();
+        assert!((change - (of_run("longer", name) - mean)).abs() < 1e-12, "{name}: {longer}");
+        let [low, high] = [0, 1].map(|end| longer["interval"][end].as_f64().unwrap());
+        assert!(low <= high && low - 0.2 < change && change < high + 0.2, "{name}: {longer}");
+    }
+
+    // Rules that differ are no basis for intervals.
+    let other = project.path("longer/recipe.toml");
+    let text = fs::read_to_string(&other).unwrap();
+    fs::write(&other, text.replace("convention = \"mmseg\"", "convention = \"ade\"")).unwrap();
+    let words = ["compare".to_owned(), project.text("seeds"), project.text("longer")];
+    let compared = project.run(words);
+    assert_eq!(compared.exit, Exit::Done, "{}", compared.err);
+    assert!(compared.err.contains("`evaluate.convention` is \"mmseg\" and \"ade\""), "{}", compared.err);
+}
