@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use crate::counting::Counting;
 use crate::findings::Findings;
 use crate::recipe::plan::Plan;
-use crate::recipe::{Decay, Schedule};
+use crate::recipe::Decay;
 use crate::train::params;
 use crate::wording::counted;
 
@@ -28,37 +28,29 @@ const PIXEL_STRIDE: usize = 17;
 
 /// The length of a training, and what happens in it.
 pub(crate) struct Course<'a> {
+    plan: Plan<'a>,
     images: usize,
-    batch_size: usize,
-    epochs: usize,
-    steps_per_epoch: usize,
-    schedule: &'a Schedule,
-    lr: f64,
+    batches_per_epoch: usize,
 }
 
 impl<'a> Course<'a> {
     /// Of a plan and so many images, in so many micro-batches an epoch.
     pub(crate) fn of(plan: &Plan<'a>, images: usize, batches_per_epoch: usize) -> Self {
-        let (batch_size, epochs, schedule) = (plan.batch_size, plan.epochs, plan.schedule);
-        let steps_per_epoch = plan.steps_per_epoch(batches_per_epoch);
-        Self { images, batch_size, epochs, steps_per_epoch, schedule, lr: plan.lr() }
+        Self { plan: *plan, images, batches_per_epoch }
     }
 
     /// Notes what will not happen as it is written.
     pub(crate) fn doubt(&self, findings: &mut Findings) {
-        let Self { images, batch_size, epochs, steps_per_epoch, schedule, lr } = *self;
-        let total = epochs * steps_per_epoch;
+        let Self { plan, images, batches_per_epoch } = *self;
+        let Plan { batch_size, epochs, schedule, .. } = plan;
         if images < batch_size {
             findings.warn(format!(
                 "train.batch_size = {batch_size}: with {} to train on, every batch is a smaller one",
                 counted(images, "image", "images")
             ));
         }
-        if schedule.warmup_steps >= total && total > 0 {
-            findings.warn(format!(
-                "schedule.warmup_steps = {}: the training has {total} steps ({epochs} epochs of {steps_per_epoch}), so it ends before its rate reaches {lr}",
-                schedule.warmup_steps
-            ));
+        if let Some(doubt) = plan.doubt_warmup(batches_per_epoch) {
+            findings.warn(doubt);
         }
         if let Decay::Step { milestone_epochs, .. } = &schedule.decay {
             for milestone in milestone_epochs.iter().filter(|milestone| **milestone >= epochs) {
@@ -67,6 +59,7 @@ impl<'a> Course<'a> {
                 ));
             }
         }
+        let lr = plan.lr();
         if lr > HIGHEST_USUAL_LR {
             findings.warn(format!(
                 "optimizer.adamw.lr = {lr}: published recipes have at most 0.004, and AdamW's losses become NaN at rates far above"

@@ -156,10 +156,10 @@ fn a_checkpoint_of_another_architecture_is_refused() {
     let expected = "error: [TMP]/run already holds a run; go on with it by --resume, or choose another folder \
                     (or remove this one) to start afresh\n";
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
-    let Outcome { exit, err, .. } = project.command("train", &["--set=train.epochs=3", "--resume"]);
+    let Outcome { exit, err, .. } = project.command("train", &["--set=seed=3", "--resume"]);
     assert_eq!(exit, Exit::BadInput);
     assert!(
-        err.contains("[TMP]/run/recipe.toml is not the recipe given: `train.epochs` is 1, given is 3"),
+        err.contains("[TMP]/run/recipe.toml is not the recipe given: `seed` is 0, given is 3"),
         "{err}"
     );
 

@@ -2,6 +2,7 @@
 
 mod endings;
 mod kills;
+mod lengths;
 
 use std::fmt::Debug;
 use std::fs;

@@ -12,8 +12,9 @@ use cvx_tools::train::checkpoint::{Description, Position};
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
 use cvx_tools::train::params;
 use cvx_tools::train::progress::Progress;
-use cvx_tools::train::run_folder::{RunFolder, Start, Told};
+use cvx_tools::train::run_folder::{RunFolder, Start};
 use cvx_tools::train::schedule::{Decay, Schedule, Warmup};
+use cvx_tools::train::told::Told;
 use cvx_tools::train::step_log::{self, StepRecord};
 use cvx_tools::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
 

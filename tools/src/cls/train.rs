@@ -1,5 +1,6 @@
 //! `cvx-cls train`: from a recipe to a run folder with a trained classifier in it.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,21 +24,13 @@ use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "data.most_unreadable",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 2] = ["evaluate.batch_size", "data.most_unreadable"];
 
 /// Trains, judges on the way, keeps the best, and compares it with the recipe's expectation.
 ///
@@ -74,17 +67,22 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    let out = &mut *streams.out;
-    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
-    writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
-    writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
-    writeln!(out, "classes     {}: {}", val_set.class_names().len(), abridged(val_set.class_names()))?;
-    writeln!(out, "parameters  {:.2} million", classifier.num_params() as f64 / 1e6)?;
-    writeln!(out, "device      {}", args.device.resolve())?;
-    writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
-    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
-    remarks.iter().try_for_each(|remark| writeln!(out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    writeln!(header, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(header, "train       {}", counted(train_set.len(), "image", "images"))?;
+    writeln!(header, "validation  {}", counted(val_set.len(), "image", "images"))?;
+    writeln!(header, "classes     {}: {}", val_set.class_names().len(), abridged(val_set.class_names()))?;
+    writeln!(header, "parameters  {:.2} million", classifier.num_params() as f64 / 1e6)?;
+    writeln!(header, "device      {}", args.device.resolve())?;
+    writeln!(header, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
+    writeln!(header, "run folder  {}", recipe.run.folder.display())?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer =
         plan.trainer(classifier, run, model::describe(&recipe, train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);

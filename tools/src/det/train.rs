@@ -1,5 +1,6 @@
 //! `cvx-det train`: from a recipe to a run folder with a trained detector in it.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,21 +25,14 @@ use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 7] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 1] = ["evaluate.batch_size"];
 
 /// Validation images that are shown with what is found in them, at each evaluation.
 const PICTURES: usize = 4;
@@ -74,9 +68,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer =
         plan.trainer(detector, run, model::describe(&recipe, &train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
@@ -142,9 +142,8 @@ fn summarise(
     detector: &Detector,
     args: &TrainArgs,
     total_steps: usize,
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let instances = train_set.coco().annotations.len();
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;

@@ -1,5 +1,6 @@
 //! `cvx-pretrain train`: from a recipe to a run folder with a pretrained encoder in it.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,21 +24,13 @@ use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::counted;
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "data.most_unreadable",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 2] = ["evaluate.batch_size", "data.most_unreadable"];
 
 /// Unreadable images that are told by name.
 const TOLD: usize = 10;
@@ -77,9 +70,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let steps_per_epoch = plan.steps_per_epoch(batches);
-    summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer = plan.trainer(fcmae, run, model::describe(&recipe)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
     let architecture = Architecture::of(&recipe);
@@ -150,9 +149,8 @@ fn summarise(
     fcmae: &Fcmae,
     args: &TrainArgs,
     [total_steps, steps_per_epoch]: [usize; 2],
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let num_images = |set: &Images| counted(set.len(), "image", "images");
     let patches = (recipe.input.side as usize / cvx_backbone::PATCH).pow(2);
     let mask = Architecture::of(recipe).mask(recipe.input.side, &[0]);

@@ -125,6 +125,18 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// That the learning rate never arrives, if so.
+    pub(crate) fn doubt_warmup(&self, batches_per_epoch: usize) -> Option<String> {
+        let (warmup, steps_per_epoch) = (self.schedule.warmup_steps, self.steps_per_epoch(batches_per_epoch));
+        let (total, epochs, lr) = (self.total_steps(batches_per_epoch), self.epochs, self.lr());
+        (warmup >= total && total > 0).then(|| {
+            format!(
+                "schedule.warmup_steps = {warmup}: the training has {total} steps ({epochs} epochs of {steps_per_epoch}), \
+                 so it ends before its rate reaches {lr}"
+            )
+        })
+    }
+
     /// Which parameter is updated how.
     ///
     /// # Errors

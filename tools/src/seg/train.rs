@@ -1,5 +1,6 @@
 //! `cvx-seg train`: from a recipe to a run folder with a trained segmentor in it.
 
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -25,19 +26,10 @@ use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
 use crate::train::pending::Losses;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
-
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.histograms",
-    "expect",
-];
 
 /// Validation images that are shown with what they are taken for, at each evaluation.
 const PICTURES: usize = 4;
@@ -53,7 +45,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Whether the run may begin is known before the data are read.
     let resolved = recipe.to_toml()?;
     let start = if args.resume { Start::Resume } else { Start::Fresh };
-    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    let told = Told { recipe: &resolved, without_effect: &[], start };
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Data.
@@ -75,9 +67,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer = plan.trainer(segmentor, run, describe(&recipe, &source.classes.names)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
     let colors = colors_of(&recipe, &source.classes)?;
@@ -147,9 +145,8 @@ fn summarise(
     segmentor: &Segmentor,
     args: &TrainArgs,
     total_steps: usize,
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
     writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;

@@ -13,6 +13,7 @@ use crate::run_report::Pair;
 use crate::train::interrupt::{Interrupt, Reason};
 use crate::train::pending::Losses;
 use crate::train::trainer::Trainer;
+use crate::verbosity::{Verbosity, verbosity};
 use crate::verdict::{self, Expect};
 
 /// What an evaluation came to.
@@ -131,6 +132,14 @@ fn interrupted<M: Module>(trainer: &mut Trainer<M>, reason: Reason) -> Result<En
         trainer.pause()?;
     }
     Ok(Ended::Interrupted(reason))
+}
+
+/// Where what is about to happen is told: nowhere, with `-q`.
+pub(crate) fn header<'a>(out: &'a mut dyn Write) -> Box<dyn Write + 'a> {
+    match verbosity() {
+        Verbosity::Quiet => Box::new(std::io::sink()),
+        Verbosity::Normal | Verbosity::Verbose => Box::new(out),
+    }
 }
 
 /// The end of a run in this process: what came out of it, or what to type to go on with it.

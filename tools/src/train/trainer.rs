@@ -130,7 +130,7 @@ impl<M: Module> Trainer<M> {
     /// Starts a run, or goes on from the run folder's newest sound checkpoint if it was opened to [`Start::Resume`].
     ///
     /// # Errors
-    /// If no checkpoint is sound, or one is of another model, or the folder cannot be written.
+    /// If no checkpoint is sound, or one is of another model or beyond the end, or the folder cannot be written.
     pub fn new(model: M, mut parts: TrainerParts) -> Result<Self> {
         let device =
             model.devices().first().cloned().ok_or_else(|| anyhow!("the model has no parameters"))?;
@@ -141,6 +141,7 @@ impl<M: Module> Trainer<M> {
             Start::Fresh => opening::begin(model, &parts)?,
         };
         let opening::Opened { model, mut position, ema, saving } = opened;
+        parts.run.adopt_recipe()?;
         let groups = parts.optimizer.groups();
         let model = params::freeze(model, &|path| groups.is_frozen(path));
         let log = StepLog::open_after(&parts.run.log(), position.step)?;
