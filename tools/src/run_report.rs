@@ -32,6 +32,14 @@ pub(crate) struct Pair {
     /// None where the caption tells it.
     pub(crate) truth: Option<RgbImage>,
     pub(crate) caption: String,
+    /// What colours mean, where the pictures do not tell it themselves.
+    pub(crate) key: Vec<Key>,
+}
+
+/// What a colour of a picture means.
+pub(crate) struct Key {
+    pub(crate) colour: [u8; 3],
+    pub(crate) text: String,
 }
 
 impl Run {
@@ -86,8 +94,9 @@ impl Run {
                 has_dots: line.has_dots,
             });
             page.chart(&Chart {
+                alternative: format!("{title} over steps"),
                 across: Axis { label: "step", range: [0.0, last as f64] },
-                up: Axis { label: title, range: [low, high] },
+                up: Axis { label: "", range: [low, high] },
                 lines: lines.collect(),
             });
             page.raw("</section>");
@@ -155,10 +164,11 @@ pub(crate) fn pictures(
         page.heading(title);
         let mut html = String::from("<div class=\"grid\">");
         for &index in indices {
-            let Pair { prediction, truth, caption } = pair(index)?;
+            let Pair { prediction, truth, caption, key } = pair(index)?;
             let mut shown = vec![(&prediction, "prediction")];
             shown.extend(truth.as_ref().map(|truth| (truth, "truth")));
-            html.push_str(&Page::figure(&shown, SIDE, &caption)?);
+            let key: Vec<([u8; 3], &str)> = key.iter().map(|key| (key.colour, key.text.as_str())).collect();
+            html.push_str(&Page::figure(&shown, SIDE, &caption, &key)?);
         }
         page.raw(&(html + "</div>"));
     }

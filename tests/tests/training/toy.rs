@@ -10,6 +10,7 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use cvx_tools::train::adamw::{AdamW, AdamWConfig};
 use cvx_tools::train::checkpoint::{Description, Position};
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
+use cvx_tools::train::interrupt::Interrupt;
 use cvx_tools::train::params;
 use cvx_tools::train::progress::Progress;
 use cvx_tools::train::run_folder::{RunFolder, Start};
@@ -175,7 +176,7 @@ pub(crate) fn train_with(
             return Ok(None);
         }
     }
-    Ok(Some(trainer.finish()?))
+    Ok(Some(trainer.finish(&Interrupt::after(None))?))
 }
 
 pub(crate) fn values<M: Module>(model: &M) -> Vec<(String, Vec<u32>)> {

@@ -47,7 +47,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
 
     let names = val_set.class_names();
     page.heading("By class");
-    page.preformatted(&judgement.class_table());
+    page.table(&["class", "images", "top1"], &judgement.class_rows());
     page.heading("Confusion");
     let mut counts = vec![0; names.len() * names.len()];
     for Choice { class, first, .. } in judgement.choices() {
@@ -67,6 +67,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
             format!("{} {of_first:.2}, but it is {} ({of_truth:.2})", names[first], names[class])
         };
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Pair { prediction: read_image(path)?, truth: None, caption: format!("{file}: {verdict}") })
+        let caption = format!("{file}: {verdict}");
+        Ok(Pair { prediction: read_image(path)?, truth: None, caption, key: Vec::new() })
     })
 }

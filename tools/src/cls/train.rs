@@ -37,7 +37,7 @@ const WITHOUT_EFFECT: [&str; 2] = ["evaluate.batch_size", "data.most_unreadable"
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
@@ -99,14 +99,14 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     for message in train_set.unreadable().messages() {
         writeln!(streams.err, "left out, since it cannot be read: {message}")?;
     }
     let ended = ended?;
     let program = "cvx-cls";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.

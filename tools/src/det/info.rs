@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::prelude::*;
+use cvx_data::Dataset as _;
 
 use super::args::InfoArgs;
 use super::bench::Bench;
@@ -10,7 +11,7 @@ use super::flops::Flops;
 use super::model::Architecture;
 use super::{Streams, data};
 use crate::exit::Exit;
-use crate::recipe::{self, Head, Recipe};
+use crate::recipe::{self, Data, Head, Recipe};
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
@@ -80,9 +81,13 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         groups.table(plan.lr())
     )?;
     let count = || {
-        let [train_set, _] = data::open(&recipe)?;
-        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+        if let Data::Shapes(shapes) = &recipe.data {
+            // They need not be drawn to be counted.
+            return Ok(shapes.train_images);
+        }
+        let [train, _] = data::splits(&recipe.data)?;
+        Ok(data::open_train(&recipe, &train)?.len())
     };
-    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), |sampler| sampler, count, out)?;
     Ok(Exit::Done)
 }

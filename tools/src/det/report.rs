@@ -78,7 +78,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
     drop(waiting);
     page.heading("What it looks like");
     page.note(&format!(
-        "Left what was found, from a score of {DRAWN_FROM} on, right what is there; images are ordered by the F1 of their boxes at IoU {:.2}.",
+        "First what was found, from a score of {DRAWN_FROM} on, then what is there; images are ordered by the F1 of their boxes at IoU {:.2}.",
         html::IOU
     ));
     let scores: Vec<f64> = verdicts.iter().map(f1).collect();

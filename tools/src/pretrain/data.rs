@@ -10,7 +10,7 @@ use cvx_data::{
 
 use super::recipe::{Data, Halves, Recipe, Source, Train};
 use crate::classify::Preprocessing;
-use crate::recipe::{ShapesData, resolve_path};
+use crate::recipe::{ShapesData, paths, resolve_path};
 use crate::waiting::Waiting;
 
 /// Images without truth.
@@ -50,8 +50,9 @@ impl Dataset for Images {
 pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
     let Data { source, most_unreadable } = data;
     let unreadable = || Unreadable::at_most(*most_unreadable);
-    let paths = |key: &str, paths: &[String]| {
-        paths.iter().map(|path| resolve_path(key, path)).collect::<Result<Vec<_>>>()
+    let paths = |key: &str, texts: &[String]| {
+        let there = |(index, text): (usize, &String)| paths::file_or_folder(&format!("{key}.{index}"), text);
+        texts.iter().enumerate().map(there).collect::<Result<Vec<_>>>()
     };
     let [train, val] = match source {
         Source::Folders(Halves { train, val }) => {

@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result};
 use burn::module::Module as _;
 use burn::prelude::*;
+use cvx_data::Dataset as _;
 
 use super::args::InfoArgs;
 use super::data;
 use super::model::Architecture;
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Source};
 use crate::exit::{Exit, Streams};
 use crate::recipe;
 use crate::train::params;
@@ -45,9 +46,13 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         groups.table(plan.lr())
     )?;
     let count = || {
+        if let Source::Shapes(shapes) = &recipe.data.source {
+            // They need not be drawn to be counted.
+            return Ok(shapes.train_images);
+        }
         let [train_set, _] = data::open(&recipe.data)?;
-        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+        Ok(train_set.len())
     };
-    args.schedule_args.tell(&plan, &groups, &recipe.model.config().drop_path_rates(), count, out)?;
+    args.schedule_args.tell(&plan, &groups, &recipe.model.config().drop_path_rates(), |sampler| sampler, count, out)?;
     Ok(Exit::Done)
 }

@@ -40,7 +40,7 @@ const TOLD: usize = 10;
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
@@ -92,12 +92,12 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, &architecture, trainer, &val_set, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     tell_unreadable([&train_set, &val_set], streams)?;
     let ended = ended?;
     let program = "cvx-pretrain";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.

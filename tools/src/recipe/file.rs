@@ -63,11 +63,10 @@ pub fn resolve<R: Kind>(path: &Path, sets: &[String]) -> Result<Resolved<R>> {
     for assignment in sets {
         let source = sources.len();
         let name = format!("--set {assignment}");
-        let below: Vec<&Node> = layers.iter().collect();
-        let layer = overrides::layer(assignment, source, &below)
+        let layer = overrides::apply(assignment, source, &mut layers)
             .with_context(|| format!("{name} does not fit {}", path.display()))?;
         sources.push(Source { name, text: assignment.clone(), is_file: false });
-        layers.insert(0, layer);
+        layers.splice(0..0, layer);
     }
     let places = RefCell::default();
     let stack: Vec<&Node> = layers.iter().collect();

@@ -2,14 +2,15 @@
 
 use anyhow::{Context, Result};
 use burn::prelude::*;
+use cvx_data::{BatchSampler, Dataset as _};
 
 use super::args::InfoArgs;
 use super::bench::Bench;
-use super::data::{self, Source};
+use super::data::Source;
 use super::flops::Flops;
 use super::initial::random;
 use super::model::Architecture;
-use super::recipe::Recipe;
+use super::recipe::{Data, Recipe};
 use crate::exit::{Exit, Streams};
 use crate::recipe;
 use crate::train::params;
@@ -68,9 +69,12 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         groups.table(plan.lr())
     )?;
     let count = || {
-        let train_set = Source::of(&recipe.data)?.open_train()?;
-        Ok(data::train_loader(&recipe, &train_set)?.batches_per_epoch())
+        if let Data::Shapes(shapes) = &recipe.data {
+            // They need not be drawn to be counted.
+            return Ok(shapes.train_images);
+        }
+        Ok(Source::of(&recipe.data)?.open_train()?.len())
     };
-    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), BatchSampler::joining_last, count, out)?;
     Ok(Exit::Done)
 }

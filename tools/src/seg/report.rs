@@ -83,10 +83,10 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
 
     page.heading("What it looks like");
     page.note(
-        "Left what pixels were taken for, right what they are; images are ordered by their own mean IoU.",
+        "First what pixels were taken for, then what they are, with the shares of both; images are ordered by their own mean IoU.",
     );
     pictures(page, &chosen(&scores, args.pictures), &mut |index| {
-        let mut pair = drawn.pair(&val_set, index)?;
+        let mut pair = drawn.pair_with_key(&val_set, index)?;
         pair.caption += &format!(": mean IoU {:.3}", scores[index]);
         Ok(pair)
     })

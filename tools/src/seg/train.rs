@@ -36,7 +36,7 @@ const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
@@ -89,11 +89,11 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         },
         evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &colors, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;
 
     let program = "cvx-seg";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// The losses of both heads, in the order in which they are shown.

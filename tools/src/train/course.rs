@@ -53,7 +53,7 @@ impl<M: Module, B> Task<'_, M, B> {
         &self,
         trainer: &mut Trainer<M>,
         loader: &Loader,
-        mut interrupt: Interrupt,
+        interrupt: &mut Interrupt,
         out: &mut dyn Write,
     ) -> Result<Ended> {
         interrupt.listen()?;
@@ -148,7 +148,7 @@ pub(crate) fn header<'a>(out: &'a mut dyn Write) -> Box<dyn Write + 'a> {
 /// If the end cannot be saved.
 pub(crate) fn conclude<M: Module>(
     trainer: Trainer<M>,
-    ended: Ended,
+    (ended, interrupt): (Ended, &Interrupt),
     program: &str,
     command: &str,
     best_by: &str,
@@ -165,6 +165,6 @@ pub(crate) fn conclude<M: Module>(
         return Ok(Exit::Done);
     }
     let (metrics, best) = (run.metrics(), run.best_checkpoint());
-    trainer.finish()?;
+    trainer.finish(interrupt)?;
     verdict::of_run(best_by, expect, &metrics, &best, program, streams)
 }
