@@ -22,10 +22,16 @@ pub(crate) struct Sheet {
 ///
 /// # Errors
 /// That of the drawing, unless the data set has errors of its own.
-pub(crate) fn tell(name: &str, drawn: Result<Sheet>, has_errors: bool, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn tell(
+    name: &str,
+    what: &str,
+    drawn: Result<Sheet>,
+    has_errors: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
     match drawn {
         Ok(Sheet { path, left_out }) => {
-            writeln!(out, "{name}: samples with their truth are drawn in {}", path.display())?;
+            writeln!(out, "{name}: {what} are drawn in {}", path.display())?;
             if let Some(error) = left_out {
                 writeln!(out, "  without those that cannot be: {error}")?;
             }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::exit::{self, Exit, Streams};
 
 mod args;
+mod check;
 mod convert;
 mod data;
 mod diversity;
@@ -23,6 +24,7 @@ mod report;
 mod train;
 
 pub use self::args::{Cli, Command, ConvertArgs, DiversityArgs, InfoArgs, ReconstructArgs};
+pub use self::check::check;
 pub use self::convert::convert;
 pub use self::diversity::diversity;
 pub use self::info::info;
@@ -46,6 +48,7 @@ where
         cli.verbosity.apply();
         match &cli.command {
             Command::Report(args) => report(args, streams),
+            Command::Check(args) => check(args, streams),
             Command::Train(args) => train(args, streams),
             Command::Reconstruct(args) => reconstruct(args, streams),
             Command::Diversity(args) => diversity(args, streams),

@@ -118,7 +118,7 @@ fn files_that_are_not_there_are_named() {
     let project = Project::new();
     fs::remove_file(project.path("truth.json")).unwrap();
     let Outcome { exit, err, .. } = project.command("train", &[]);
-    let expected = "error: [TMP]/truth.json: No such file or directory (os error 2)\n";
+    let expected = "error: data.coco.train_annotations = \"[TMP]/truth.json\": no such file\n";
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
 
     let project = Project::new();
@@ -158,10 +158,7 @@ fn a_checkpoint_of_another_architecture_is_refused() {
     assert_eq!((err.as_str(), exit), (expected, Exit::BadInput));
     let Outcome { exit, err, .. } = project.command("train", &["--set=seed=3", "--resume"]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(
-        err.contains("[TMP]/run/recipe.toml is not the recipe given: `seed` is 0, given is 3"),
-        "{err}"
-    );
+    assert!(err.contains("[TMP]/run/recipe.toml is not the recipe given: `seed` is 0, given is 3"), "{err}");
 
     // A checkpoint that was cut off, and a file that is none.
     let best = project.path("run/checkpoints/best.safetensors");

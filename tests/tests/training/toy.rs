@@ -15,8 +15,8 @@ use cvx_tools::train::params;
 use cvx_tools::train::progress::Progress;
 use cvx_tools::train::run_folder::{RunFolder, Start};
 use cvx_tools::train::schedule::{Decay, Schedule, Warmup};
-use cvx_tools::train::told::Told;
 use cvx_tools::train::step_log::{self, StepRecord};
+use cvx_tools::train::told::Told;
 use cvx_tools::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
 
 /// Weight decay as mmdet applies it.

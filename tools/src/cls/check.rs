@@ -30,7 +30,8 @@ const UNEVEN: usize = 50;
 /// # Errors
 /// If the recipe cannot be used.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let mut num_errors = 0;
     // Those that could be opened, and what they are called.
     let mut halves: Vec<Arc<ImageFolder>> = Vec::new();
@@ -73,22 +74,25 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         if let Some(train) = halves.first() {
             compare(train, &set, &mut findings);
         } else if name == "train" {
-            doubt_course(&recipe, &set, &mut findings);
+            doubt_course(recipe, &set, &mut findings);
             doubt_evenness(&set, &mut findings);
         }
-        let files: Vec<(PathBuf, _)> =
-            (0..set.len()).map(|index| (set.file(index).to_owned(), None)).collect();
+        // Of those to be judged by, none may be left out.
+        let limit = if name == "train" { recipe.data.most_unreadable } else { 0 };
+        let files: Vec<PathBuf> = (0..set.len()).map(|index| set.file(index).to_owned()).collect();
         if args.images {
-            let seen = check::decode(&files, &mut findings);
+            let seen =
+                check::decode_each(&files, &|index| check::read(&files[index]), &|_| None, &mut findings);
+            check::doubt_unreadable(&seen.failures, limit, &mut findings);
             seen.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
             if let Some(train) = decoded.first() {
                 Decoded::doubt_copies(train, &seen, &mut findings);
             }
             decoded.push(seen);
         } else {
-            let damaged = |(file, _): &(PathBuf, _)| image_size(file).err().map(|error| error.to_string());
+            let damaged = |file: &PathBuf| image_size(file).err().map(|error| error.to_string());
             let damaged: Vec<String> = files.par_iter().filter_map(damaged).collect();
-            damaged.into_iter().for_each(|text| findings.error_of("images that cannot be used", text));
+            check::doubt_unreadable(&damaged, limit, &mut findings);
         }
         num_errors += findings.num_errors();
         findings.write(streams.out, args.limit)?;
@@ -100,12 +104,13 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if num_errors == 0 {
-        let initial = model::initial(&recipe, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = model::initial(recipe, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
     if let Some(count) = args.browse {
         for (half, name) in halves.iter().zip(&names) {
-            tell(name, draw_samples(&recipe, half, name, count, args), num_errors > 0, streams.out)?;
+            let drawn = draw_samples(recipe, half, name, count, args);
+            tell(name, "samples", drawn, num_errors > 0, streams.out)?;
         }
         if names.is_empty() {
             writeln!(streams.out, "no samples are drawn: there is no folder of images")?;

@@ -40,7 +40,8 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the images are looked for.
@@ -50,17 +51,17 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Images.
-    let (val_set, _) = data::open_val(&recipe)?;
-    let train_set = data::open_train(&recipe, &val_set)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let (val_set, _) = data::open_val(recipe)?;
+    let train_set = data::open_train(recipe, &val_set)?;
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut classifier, remarks) = model::initial(&recipe, &autodiff)?;
+    let (mut classifier, remarks) = model::initial(recipe, &autodiff)?;
     let plan = recipe.plan();
     classifier.backbone = classifier.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&classifier))?;
+    plan.groups(&params::trained(&classifier)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
@@ -84,7 +85,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.err, "WARNING: {doubt}")?;
     }
     let mut trainer =
-        plan.trainer(classifier, run, model::describe(&recipe, train_set.class_names())?, batches)?;
+        plan.trainer(classifier, run, model::describe(recipe, train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
     let task = Task {
         collate: &|samples| {
@@ -97,7 +98,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             let Mixed { images, truth } = mixed;
             vec![("ce", cross_entropy(classifier.forward(images), truth))]
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     for message in train_set.unreadable().messages() {

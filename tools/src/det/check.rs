@@ -36,7 +36,8 @@ struct Half {
 
 /// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
     let mut halves: Vec<Half> = Vec::new();
@@ -54,10 +55,10 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             counted(coco.annotations.len(), "annotation", "annotations"),
             counted(coco.categories.len(), "class", "classes")
         )?;
-        check_annotations(&recipe, &coco, split, &mut findings);
+        check_annotations(recipe, &coco, split, &mut findings);
         if name == "train" {
             match CocoDataset::for_training(Arc::clone(&coco), split.images.clone()) {
-                Ok(dataset) => doubt_course(&recipe, dataset, &mut findings),
+                Ok(dataset) => doubt_course(recipe, dataset, &mut findings),
                 Err(error) => findings.error(error.to_string()),
             }
         }
@@ -89,13 +90,13 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if num_errors == 0 {
-        let initial = initial(&recipe, &halves[0].classes, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = initial(recipe, &halves[0].classes, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
     if let Some(count) = args.browse {
         for ((half, split), name) in halves.iter().zip([&train, &val]).zip(["train", "validation"]) {
-            let drawn = draw_samples(&recipe, half, split, name, count, &args.out);
-            tell(name, drawn, num_errors > 0, streams.out)?;
+            let drawn = draw_samples(recipe, half, split, name, count, &args.out);
+            tell(name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
         }
     }
     if num_errors > 0 {

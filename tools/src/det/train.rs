@@ -42,7 +42,8 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the data are read, which may take minutes.
@@ -52,16 +53,16 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Data.
-    let [train_set, val_set] = data::open(&recipe)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let [train_set, val_set] = data::open(recipe)?;
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut detector, remarks) = initial(&recipe, &train_set.class_names(), &autodiff)?;
+    let (mut detector, remarks) = initial(recipe, &train_set.class_names(), &autodiff)?;
     let plan = recipe.plan();
     detector.backbone = detector.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&detector))?;
+    plan.groups(&params::trained(&detector)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
@@ -69,7 +70,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let mut header = course::header(streams.out);
-    summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, &mut header)?;
+    summarise(recipe, [&train_set, &val_set], &detector, args, total_steps, &mut header)?;
     remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
     run.changes().tell(&mut header)?;
     plan.tell(&mut header)?;
@@ -78,7 +79,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.err, "WARNING: {doubt}")?;
     }
     let mut trainer =
-        plan.trainer(detector, run, model::describe(&recipe, &train_set.class_names())?, batches)?;
+        plan.trainer(detector, run, model::describe(recipe, &train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
 
     let task = Task {
@@ -86,7 +87,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|detector: &Detector, batch: Batch, sampling_seed| {
             detector.losses(batch.images, &batch.targets, &batch.sizes, sampling_seed)
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;
 

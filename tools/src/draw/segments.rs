@@ -75,12 +75,7 @@ pub fn label_overlay(image: &RgbImage, labels: &LabelMap, legend: Legend<'_>, op
 ///
 /// # Panics
 /// As [`label_overlay`].
-pub(crate) fn label_tint(
-    image: &RgbImage,
-    labels: &LabelMap,
-    legend: Legend<'_>,
-    opacity: f32,
-) -> RgbImage {
+pub(crate) fn label_tint(image: &RgbImage, labels: &LabelMap, legend: Legend<'_>, opacity: f32) -> RgbImage {
     let size = |map: &LabelMap| (map.width as u32, map.height as u32);
     assert_eq!(size(labels), image.dimensions(), "labels of the image");
     let (image, labels) = comfortable(image, labels);

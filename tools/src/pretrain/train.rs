@@ -43,7 +43,8 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the images are looked for, which may take minutes.
@@ -54,15 +55,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // Images.
     let [train_set, val_set] = data::open(&recipe.data)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut fcmae, remarks) = initial(&recipe, &autodiff)?;
+    let (mut fcmae, remarks) = initial(recipe, &autodiff)?;
     let plan = recipe.plan();
     fcmae.backbone = fcmae.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&fcmae))?;
+    plan.groups(&params::trained(&fcmae)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
@@ -71,7 +72,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let total_steps = plan.total_steps(batches);
     let steps_per_epoch = plan.steps_per_epoch(batches);
     let mut header = course::header(streams.out);
-    summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], &mut header)?;
+    summarise(recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], &mut header)?;
     remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
     run.changes().tell(&mut header)?;
     plan.tell(&mut header)?;
@@ -79,9 +80,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if let Some(doubt) = plan.doubt_warmup(batches) {
         writeln!(streams.err, "WARNING: {doubt}")?;
     }
-    let mut trainer = plan.trainer(fcmae, run, model::describe(&recipe)?, batches)?;
+    let mut trainer = plan.trainer(fcmae, run, model::describe(recipe)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
-    let architecture = Architecture::of(&recipe);
+    let architecture = Architecture::of(recipe);
     let task = Task {
         collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
         losses: &|fcmae: &Fcmae, images: Tensor<4>, seed| {
@@ -90,7 +91,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             let mask = Arc::new(architecture.mask(recipe.input.side, &seeds));
             vec![("pixels", fcmae.loss(images, &mask))]
         },
-        evaluate: &|trainer| evaluate(&recipe, &architecture, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, &architecture, trainer, &val_set, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     tell_unreadable([&train_set, &val_set], streams)?;

@@ -55,7 +55,9 @@ pub(super) fn read(path: &Path, sources: &mut Vec<Source>) -> Result<Vec<Node>> 
             Some((_, Ok(paths))) if next.is_some() => paths,
             Some((key, read)) => {
                 let (place, message) = match read {
-                    Err(place) => (place, format!("`{WITHOUT}` must list entries, as in {WITHOUT} = [\"train.ema\"]")),
+                    Err(place) => {
+                        (place, format!("`{WITHOUT}` must list entries, as in {WITHOUT} = [\"train.ema\"]"))
+                    }
                     Ok(_) => (key, format!("`{WITHOUT}` takes entries from a `{BASE}`, and there is none")),
                 };
                 let excerpt = sources[source].excerpt(place, "TOML parse error");

@@ -35,7 +35,8 @@ const OPACITY: f32 = 0.55;
 
 /// Checks images and labels of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let source = Source::of(&recipe.data)?;
     let names = &source.classes.names;
     let read = if args.images { ImagesRead::Pixels } else { ImagesRead::Headers };
@@ -46,7 +47,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Some recipes judge what they train on.
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
-        if name == "train" { source.expect_train()? } else { source.expect_val()? }
+        if name == "train" {
+            source.expect_train()?
+        } else {
+            source.expect_val()?
+        }
         let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
         let report =
             check_segmentation(half, &source.encoding, names, source.first_images, read, &|pairs, total| {
@@ -63,7 +68,7 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         // What keeps it from being opened is among the problems.
         if let Ok(folder) = &opened {
             if name == "train" {
-                doubt_course(&recipe, folder, &mut findings);
+                doubt_course(recipe, folder, &mut findings);
             }
             if args.images {
                 let files: Vec<(PathBuf, _)> =
@@ -90,18 +95,18 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
-    if let Err(error) = source.compare_classes(&recipe) {
+    if let Err(error) = source.compare_classes(recipe) {
         num_errors += 1;
         writeln!(streams.out, "  error: {error}")?;
     }
     if num_errors == 0 {
-        let initial = initial(&recipe, names, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = initial(recipe, names, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
     if let Some(count) = args.browse {
         for name in ["train", "validation"] {
-            let drawn = draw_samples(&recipe, &source, count, args, name);
-            tell(name, drawn, num_errors > 0, streams.out)?;
+            let drawn = draw_samples(recipe, &source, count, args, name);
+            tell(name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
         }
     }
     if num_errors > 0 {

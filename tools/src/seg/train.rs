@@ -39,7 +39,8 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the data are read.
@@ -50,17 +51,17 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // Data.
     let source = Source::of(&recipe.data)?;
-    source.compare_classes(&recipe)?;
+    source.compare_classes(recipe)?;
     let (train_set, val_set) = (source.open_train()?, source.open_val()?);
-    let loader = data::train_loader(&recipe, &train_set)?;
+    let loader = data::train_loader(recipe, &train_set)?;
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut segmentor, remarks) = initial(&recipe, &source.classes.names, &autodiff)?;
+    let (mut segmentor, remarks) = initial(recipe, &source.classes.names, &autodiff)?;
     let plan = recipe.plan();
     segmentor.backbone = segmentor.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&segmentor))?;
+    plan.groups(&params::trained(&segmentor)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
@@ -68,7 +69,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let mut header = course::header(streams.out);
-    summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, &mut header)?;
+    summarise(recipe, [&train_set, &val_set], &segmentor, args, total_steps, &mut header)?;
     remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
     run.changes().tell(&mut header)?;
     plan.tell(&mut header)?;
@@ -76,9 +77,9 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if let Some(doubt) = plan.doubt_warmup(batches) {
         writeln!(streams.err, "WARNING: {doubt}")?;
     }
-    let mut trainer = plan.trainer(segmentor, run, describe(&recipe, &source.classes.names)?, batches)?;
+    let mut trainer = plan.trainer(segmentor, run, describe(recipe, &source.classes.names)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
-    let colors = colors_of(&recipe, &source.classes)?;
+    let colors = colors_of(recipe, &source.classes)?;
     let task = Task {
         collate: &|samples| {
             let size = data::padded_size(samples, &recipe.train.transforms, &recipe.input);
@@ -87,7 +88,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|segmentor: &Segmentor, batch: Batch, _| {
             by_name(segmentor.losses(batch.images, batch.labels))
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &colors, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &colors, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;
 
