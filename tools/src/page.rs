@@ -42,7 +42,7 @@ section{min-width:0}figure{margin:0;min-width:0}figcaption{font-size:.85rem;colo
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.key i{display:inline-block;width:.8rem;height:.8rem;\
 margin-right:.35rem;vertical-align:-.1rem;border-radius:2px}\
 details>summary{cursor:pointer}\
-@media(max-width:34rem){body{padding:.75rem}td,th{padding:.15rem .4rem}.pair{grid-template-columns:1fr}\
+@media(max-width:34rem){body{padding:.75rem}td,th{padding:.15rem .4rem}.pair{grid-template-columns:1fr}.chart text{font-size:17px}\
 pre{padding:.5rem;font-size:.75rem}}";
 
 /// Text with what HTML reads as marks written out.

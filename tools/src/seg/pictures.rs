@@ -72,7 +72,7 @@ impl Pictures<'_> {
         classes.sort_by(|(_, a), (_, b)| b[1].total_cmp(&a[1]).then(b[0].total_cmp(&a[0])));
         let key = |(class, [found, there]): (usize, [f64; 2])| Key {
             colour: self.colors[class],
-            text: format!("{} {} of {}", names[class], percent(found), percent(there)),
+            text: format!("{} {}, is {}", names[class], percent(found), percent(there)),
         };
         Ok(Pair {
             prediction: label_tint(&image, &predicted, legend, OPACITY),
