@@ -77,6 +77,21 @@ pub(crate) struct Figure {
     pub(crate) limit: Option<usize>,
 }
 
+/// One of the twelve figures, for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FigureRow {
+    /// Average precision, else average recall.
+    pub is_precision: bool,
+    /// The threshold, or the first and the last: `0.50:0.95`.
+    pub iou: String,
+    /// `all`, `small`, `medium` or `large`.
+    pub area: &'static str,
+    /// Detections of an image that count.
+    pub limit: usize,
+    /// -1 where there is no object of that size.
+    pub value: f64,
+}
+
 /// pycocotools' `_summarizeDets`: the first asks for 100 detections by number, the others for the last limit.
 const FIGURES: [Figure; 12] = {
     const fn ap(iou: Option<f64>, area: usize) -> Figure {
@@ -169,17 +184,9 @@ impl CocoMetrics {
     /// The twelve lines that pycocotools prints.
     pub fn table(&self) -> String {
         let mut table = String::new();
-        let thresholds = &self.params.iou_thresholds;
-        for (figure, value) in FIGURES.iter().zip(self.stats) {
+        for FigureRow { is_precision, iou, area, limit, value } in self.figures() {
             let (title, kind) =
-                if figure.is_precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
-            let iou = match (figure.iou, thresholds.first(), thresholds.last()) {
-                (Some(iou), ..) => format!("{iou:.2}"),
-                (None, Some(first), Some(last)) => format!("{first:.2}:{last:.2}"),
-                _ => String::new(),
-            };
-            let limit = figure.limit.map_or(100, |limit| self.params.max_detections[limit]);
-            let area = AREAS[figure.area];
+                if is_precision { ("Average Precision", "(AP)") } else { ("Average Recall", "(AR)") };
             // Writing to a string does not fail.
             let _ = writeln!(
                 table,
@@ -187,6 +194,22 @@ impl CocoMetrics {
             );
         }
         table
+    }
+
+    /// The same twelve figures in parts.
+    pub fn figures(&self) -> impl Iterator<Item = FigureRow> {
+        let thresholds = &self.params.iou_thresholds;
+        FIGURES.iter().zip(self.stats).map(|(figure, value)| FigureRow {
+            is_precision: figure.is_precision,
+            iou: match (figure.iou, thresholds.first(), thresholds.last()) {
+                (Some(iou), ..) => format!("{iou:.2}"),
+                (None, Some(first), Some(last)) => format!("{first:.2}:{last:.2}"),
+                _ => String::new(),
+            },
+            area: AREAS[figure.area],
+            limit: figure.limit.map_or(100, |limit| self.params.max_detections[limit]),
+            value,
+        })
     }
 
     /// A line per category: name, AP, AP50, AP75, AP small, medium, large, AR.

@@ -98,7 +98,7 @@ pub use crate::boxes::BoxXyxy;
 pub use crate::class_list::{ClassList, voc_palette};
 pub use crate::coco::{Annotation, Category, Coco, CocoImage, Frequency};
 pub use crate::coco_ap::{CocoEvaluator, Detection, IouType, Params};
-pub use crate::coco_ap_metrics::{ClassMetrics, CocoMetrics};
+pub use crate::coco_ap_metrics::{ClassMetrics, CocoMetrics, FigureRow};
 pub use crate::coco_bootstrap::compare;
 pub use crate::coco_check::Problem;
 pub use crate::coco_confusion::DetectionConfusion;

@@ -98,18 +98,50 @@ impl TarShards {
         Ok(Self { shards, members, unreadable })
     }
 
+    /// Each of the shards that cannot be read, and why: [`TarShards::open`] tells the first.
+    pub fn problems(paths: &[PathBuf]) -> Vec<TarShardsError> {
+        let mut problems = Vec::new();
+        for path in paths {
+            match shards_of(path) {
+                Ok(shards) => {
+                    let damaged = |shard: &PathBuf| scan(0, shard, &mut Vec::new()).err();
+                    problems.extend(shards.iter().filter_map(damaged));
+                }
+                Err(error) => problems.push(error),
+            }
+        }
+        problems
+    }
+
+    /// What the image that a sample with this `index` holds is called, as a path into its shard.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn name(&self, index: usize) -> PathBuf {
+        let Member { shard, name, .. } = &self.members[index];
+        self.shards[*shard].join(name)
+    }
+
+    /// The file of the image that a sample with this `index` holds.
+    ///
+    /// # Errors
+    /// When the shard cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn bytes(&self, index: usize) -> Result<Vec<u8>, TarShardsError> {
+        let Member { shard, name: _, start, bytes } = &self.members[index];
+        read_part(&self.shards[*shard], *start, *bytes)
+            .map_err(|cause| TarShardsError::Read { path: self.name(index), cause })
+    }
+
     /// The images that could not be read so far.
     pub fn unreadable(&self) -> &Unreadable {
         &self.unreadable
     }
 
     fn read(&self, index: usize) -> Result<Sample, DataError> {
-        let Member { shard, name, start, bytes } = &self.members[index];
-        let shard = &self.shards[*shard];
-        // As a path into the shard, for messages.
-        let path = shard.join(name);
-        let content = read_part(shard, *start, *bytes)
-            .map_err(|cause| TarShardsError::Read { path: path.clone(), cause })?;
+        let (path, content) = (self.name(index), self.bytes(index)?);
         let image = decode_image(&content, &path)?;
         Ok(Sample::of_image(index, path, image))
     }

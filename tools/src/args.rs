@@ -36,7 +36,8 @@ pub struct TrainArgs {
     /// auto, cpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
-    /// Go on from the run folder's newest sound checkpoint; from the start when there is none
+    /// Go on from the run folder's newest sound checkpoint; from the start when there is none. The recipe is the same, but
+    /// train.epochs and train.early_stop may be others
     #[arg(long)]
     pub resume: bool,
     /// Save and end after so much time, as in `90s`, `30m`, `2h`; --resume goes on there

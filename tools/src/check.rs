@@ -4,19 +4,20 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use burn::module::Module;
 use cvx_data::decode_image;
+use image::{ColorType, ImageDecoder as _, ImageReader};
 use rayon::prelude::*;
 
 use crate::counting::Counting;
 use crate::findings::Findings;
 use crate::recipe::plan::Plan;
-use crate::recipe::{Decay, Schedule};
+use crate::recipe::{Decay, Kind, Resolved};
 use crate::train::params;
 use crate::wording::counted;
 
@@ -28,37 +29,29 @@ const PIXEL_STRIDE: usize = 17;
 
 /// The length of a training, and what happens in it.
 pub(crate) struct Course<'a> {
+    plan: Plan<'a>,
     images: usize,
-    batch_size: usize,
-    epochs: usize,
-    steps_per_epoch: usize,
-    schedule: &'a Schedule,
-    lr: f64,
+    batches_per_epoch: usize,
 }
 
 impl<'a> Course<'a> {
     /// Of a plan and so many images, in so many micro-batches an epoch.
     pub(crate) fn of(plan: &Plan<'a>, images: usize, batches_per_epoch: usize) -> Self {
-        let (batch_size, epochs, schedule) = (plan.batch_size, plan.epochs, plan.schedule);
-        let steps_per_epoch = plan.steps_per_epoch(batches_per_epoch);
-        Self { images, batch_size, epochs, steps_per_epoch, schedule, lr: plan.lr() }
+        Self { plan: *plan, images, batches_per_epoch }
     }
 
     /// Notes what will not happen as it is written.
     pub(crate) fn doubt(&self, findings: &mut Findings) {
-        let Self { images, batch_size, epochs, steps_per_epoch, schedule, lr } = *self;
-        let total = epochs * steps_per_epoch;
+        let Self { plan, images, batches_per_epoch } = *self;
+        let Plan { batch_size, epochs, schedule, .. } = plan;
         if images < batch_size {
             findings.warn(format!(
                 "train.batch_size = {batch_size}: with {} to train on, every batch is a smaller one",
                 counted(images, "image", "images")
             ));
         }
-        if schedule.warmup_steps >= total && total > 0 {
-            findings.warn(format!(
-                "schedule.warmup_steps = {}: the training has {total} steps ({epochs} epochs of {steps_per_epoch}), so it ends before its rate reaches {lr}",
-                schedule.warmup_steps
-            ));
+        if let Some(doubt) = plan.doubt_warmup(batches_per_epoch) {
+            findings.warn(doubt);
         }
         if let Decay::Step { milestone_epochs, .. } = &schedule.decay {
             for milestone in milestone_epochs.iter().filter(|milestone| **milestone >= epochs) {
@@ -67,6 +60,7 @@ impl<'a> Course<'a> {
                 ));
             }
         }
+        let lr = plan.lr();
         if lr > HIGHEST_USUAL_LR {
             findings.warn(format!(
                 "optimizer.adamw.lr = {lr}: published recipes have at most 0.004, and AdamW's losses become NaN at rates far above"
@@ -90,9 +84,10 @@ pub(crate) fn doubt_normalisation(mean: &[f32; 3], std: &[f32; 3], findings: &mu
 
 /// Whether a training could begin with its weights and its optimizer, which is known once it has been tried; tells what it
 /// would say, and returns the number of errors.
-pub(crate) fn beginning<M: Module>(
+pub(crate) fn beginning<M: Module, R: Kind>(
     initial: Result<(M, Vec<String>)>,
     plan: &Plan<'_>,
+    written: &Resolved<R>,
     out: &mut dyn Write,
 ) -> Result<usize> {
     let began = initial.and_then(|(model, remarks)| {
@@ -102,9 +97,30 @@ pub(crate) fn beginning<M: Module>(
     match began {
         Ok(_) => Ok(0),
         Err(error) => {
-            writeln!(out, "  error: {error:#}")?;
+            let place = written.place_of_error(&error).replace('\n', "\n    ");
+            writeln!(out, "  error: {error:#}{place}")?;
             Ok(1)
         }
+    }
+}
+
+/// What images are called together that stop a training.
+const UNUSABLE: &str = "images that cannot be used";
+
+/// Notes images that cannot be read, of which `limit` may be left out.
+pub(crate) fn doubt_unreadable(failures: &[String], limit: usize, findings: &mut Findings) {
+    if failures.len() <= limit {
+        failures.iter().for_each(|text| {
+            findings.warning_of("images that cannot be read, and are left out", text.clone());
+        });
+        return;
+    }
+    failures.iter().for_each(|text| findings.error_of(UNUSABLE, text.clone()));
+    if limit > 0 {
+        findings.error(format!(
+            "data.most_unreadable = {limit}: {} cannot be read",
+            counted(failures.len(), "image", "images")
+        ));
     }
 }
 
@@ -115,27 +131,63 @@ pub(crate) struct Decoded {
     /// Of each channel, red first.
     pub(crate) mean: [f64; 3],
     pub(crate) std: [f64; 3],
+    /// What cannot be used, and why.
+    pub(crate) failures: Vec<String>,
+    /// Of the rest, `(width, height)`.
+    pub(crate) sizes: Vec<(PathBuf, (u32, u32))>,
+    /// Images without colour, and those that say how transparent they are.
+    pub(crate) grey: usize,
+    pub(crate) transparent: usize,
 }
 
-/// Decodes files, and compares their sizes with those expected, where there are any.
+/// Decodes files, and compares their sizes with those expected, where there are any; what cannot be used is an error.
 pub(crate) fn decode(files: &[(PathBuf, Option<(u32, u32)>)], findings: &mut Findings) -> Decoded {
-    let counting = Mutex::new(Counting::on_stderr("read", files.len()));
-    let look = |(path, expected): &(PathBuf, Option<(u32, u32)>)| {
-        let seen = look(path, *expected);
+    let paths: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+    let decoded = decode_each(&paths, &|index| read(&paths[index]), &|index| files[index].1, findings);
+    decoded.failures.iter().for_each(|text| findings.error_of(UNUSABLE, text.clone()));
+    decoded
+}
+
+/// The bytes of a file, or why there are none.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))
+}
+
+/// Decodes what `read` gives under these names.
+pub(crate) fn decode_each(
+    names: &[PathBuf],
+    read: &(dyn Fn(usize) -> Result<Vec<u8>, String> + Sync),
+    expected: &(dyn Fn(usize) -> Option<(u32, u32)> + Sync),
+    findings: &mut Findings,
+) -> Decoded {
+    let counting = Mutex::new(Counting::on_stderr("read", names.len()));
+    let look = |(index, path): (usize, &PathBuf)| {
+        let seen = read(index).and_then(|bytes| look(&bytes, path, expected(index)));
         counting.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
         seen
     };
-    let seen: Vec<Result<Seen, String>> = files.par_iter().map(look).collect();
-    let mut decoded = Decoded { files: HashMap::new(), mean: [0.0; 3], std: [0.0; 3] };
+    let seen: Vec<Result<Seen, String>> = names.par_iter().enumerate().map(look).collect();
+    let mut decoded = Decoded {
+        files: HashMap::new(),
+        mean: [0.0; 3],
+        std: [0.0; 3],
+        failures: Vec::new(),
+        sizes: Vec::new(),
+        grey: 0,
+        transparent: 0,
+    };
     let (mut count, mut sums, mut squares) = (0.0, [0.0; 3], [0.0; 3]);
-    for ((path, _), seen) in files.iter().zip(seen) {
+    for (path, seen) in names.iter().zip(seen) {
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => {
-                findings.error_of("images that cannot be used", error);
+                decoded.failures.push(error);
                 continue;
             }
         };
+        decoded.sizes.push((path.clone(), seen.size));
+        decoded.grey += usize::from(!seen.colour.has_color());
+        decoded.transparent += usize::from(seen.colour.has_alpha());
         if let Some(earlier) = decoded.files.insert(seen.hash, path.clone()).filter(|earlier| earlier != path)
         {
             let text = format!("{}: is a copy of {}", path.display(), earlier.display());
@@ -191,11 +243,15 @@ struct Seen {
     count: f64,
     sums: [f64; 3],
     squares: [f64; 3],
+    size: (u32, u32),
+    colour: ColorType,
 }
 
-fn look(path: &Path, expected: Option<(u32, u32)>) -> Result<Seen, String> {
-    let bytes = fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
-    let image = decode_image(&bytes, path).map_err(|error| error.to_string())?;
+fn look(bytes: &[u8], path: &Path, expected: Option<(u32, u32)>) -> Result<Seen, String> {
+    let image = decode_image(bytes, path).map_err(|error| error.to_string())?;
+    // What was decoded is in colour, whatever the file holds.
+    let colour = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok();
+    let colour = colour.and_then(|reader| reader.into_decoder().ok()).map(|decoder| decoder.color_type());
     let (width, height) = image.dimensions();
     if let Some((expected_width, expected_height)) = expected.filter(|size| *size != (width, height)) {
         return Err(format!(
@@ -205,7 +261,14 @@ fn look(path: &Path, expected: Option<(u32, u32)>) -> Result<Seen, String> {
     }
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
-    let mut seen = Seen { hash: hasher.finish(), count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+    let mut seen = Seen {
+        hash: hasher.finish(),
+        count: 0.0,
+        sums: [0.0; 3],
+        squares: [0.0; 3],
+        size: (width, height),
+        colour: colour.unwrap_or(ColorType::Rgb8),
+    };
     for pixel in image.pixels().step_by(PIXEL_STRIDE) {
         seen.count += 1.0;
         for (channel, value) in pixel.0.iter().enumerate() {

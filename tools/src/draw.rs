@@ -16,8 +16,8 @@ mod sheet;
 mod text;
 
 pub use self::palette::color;
-pub(crate) use self::segments::percent;
 pub use self::segments::{ClassShare, Legend, class_shares, label_overlay};
+pub(crate) use self::segments::{label_tint, percent};
 pub(crate) use self::sheet::sheet;
 pub use self::text::Lettering;
 

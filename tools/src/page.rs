@@ -41,7 +41,9 @@ section{min-width:0}figure{margin:0;min-width:0}figcaption{font-size:.85rem;colo
 .chart{max-width:40rem}.chart svg{width:100%;height:auto;display:block}\
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.key i{display:inline-block;width:.8rem;height:.8rem;\
 margin-right:.35rem;vertical-align:-.1rem;border-radius:2px}\
-details>summary{cursor:pointer}";
+details>summary{cursor:pointer}\
+@media(max-width:34rem){body{padding:.75rem}td,th{padding:.15rem .4rem}.pair{grid-template-columns:1fr}.chart text{font-size:17px}\
+pre{padding:.5rem;font-size:.75rem}}";
 
 /// Text with what HTML reads as marks written out.
 pub(crate) fn escaped(text: &str) -> String {
@@ -135,15 +137,30 @@ impl Page {
         self.raw(&(html + "</table></div>"));
     }
 
-    /// Pictures beside each other in one figure, with a line below.
-    pub(crate) fn figure(pictures: &[(&RgbImage, &str)], side: u32, caption: &str) -> Result<String> {
+    /// Pictures beside each other in one figure (below each other on a phone), with a line below, and what colours mean.
+    pub(crate) fn figure(
+        pictures: &[(&RgbImage, &str)],
+        side: u32,
+        caption: &str,
+        key: &[([u8; 3], &str)],
+    ) -> Result<String> {
         let mut html = String::from("<figure><div class=\"pair\">");
         for (picture, alternative) in pictures {
             let (address, alternative) = (jpeg(picture, side)?, escaped(alternative));
             html.push_str(&format!("<img alt=\"{alternative}\" src=\"{address}\">"));
         }
-        html.push_str(&format!("</div><figcaption>{}</figcaption></figure>", escaped(caption)));
-        Ok(html)
+        html.push_str(&format!("</div><figcaption>{}</figcaption>", escaped(caption)));
+        if !key.is_empty() {
+            html.push_str("<div class=\"key\">");
+            for ([red, green, blue], text) in key {
+                let text = escaped(text);
+                html.push_str(&format!(
+                    "<span><i style=\"background:rgb({red},{green},{blue})\"></i>{text}</span>"
+                ));
+            }
+            html.push_str("</div>");
+        }
+        Ok(html + "</figure>")
     }
 
     pub(crate) fn finish(self) -> String {

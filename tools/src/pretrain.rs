@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::exit::{self, Exit, Streams};
 
 mod args;
+mod check;
 mod compare;
 mod convert;
 mod data;
@@ -24,6 +25,7 @@ mod report;
 mod train;
 
 pub use self::args::{Cli, Command, ConvertArgs, DiversityArgs, InfoArgs, ReconstructArgs};
+pub use self::check::check;
 pub use self::convert::convert;
 pub use self::diversity::diversity;
 pub use self::info::info;
@@ -47,6 +49,7 @@ where
         cli.verbosity.apply();
         match &cli.command {
             Command::Report(args) => report(args, streams),
+            Command::Check(args) => check(args, streams),
             Command::Train(args) => train(args, streams),
             Command::Compare(args) => compare::compare_runs(args, streams),
             Command::Reconstruct(args) => reconstruct(args, streams),

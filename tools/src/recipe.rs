@@ -6,7 +6,8 @@
 //! whose names are the keys (`[data.shapes]`), so that a typo is met by the list of what exists.
 //!
 //! A recipe may name another as its `base` and hold only what differs: tables merge, values and lists replace, and of a
-//! choice (`decay = { cosine = { .. } }`) another variant replaces all that the base says of it.
+//! choice (`decay = { cosine = { .. } }`) another variant replaces all that the base says of it. Beside `base`, `without =
+//! ["train.ema"]` lists entries that are taken out of the base before anything merges.
 //!
 //! Paths are relative to the folder the command is started in, as on any command line, or start
 //! with `$CVX_DATA/`, which stands for the value of that environment variable.
@@ -20,6 +21,7 @@ mod file;
 
 mod bases;
 mod overrides;
+mod without;
 
 mod dump;
 mod fault;
@@ -33,7 +35,7 @@ mod transform;
 
 mod bridge;
 pub(crate) mod checks;
-mod paths;
+pub(crate) mod paths;
 
 pub use self::file::{Kind, Resolved, load, resolve};
 pub use self::model::{

@@ -1,6 +1,7 @@
 //! The report of a run as one HTML file: what came out, how it went, what it looks like, and how it was made.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,6 +11,7 @@ use crate::args::ReportArgs;
 use crate::environment::Environment;
 use crate::page::{Axis, COLOURS, Chart, Line, Page};
 use crate::summary::{self, Summary};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::curves;
 use crate::train::metrics_file::MetricsFile;
 use crate::train::step_log::{self, StepRecord};
@@ -32,6 +34,14 @@ pub(crate) struct Pair {
     /// None where the caption tells it.
     pub(crate) truth: Option<RgbImage>,
     pub(crate) caption: String,
+    /// What colours mean, where the pictures do not tell it themselves.
+    pub(crate) key: Vec<Key>,
+}
+
+/// What a colour of a picture means.
+pub(crate) struct Key {
+    pub(crate) colour: [u8; 3],
+    pub(crate) text: String,
 }
 
 impl Run {
@@ -79,9 +89,26 @@ impl Run {
         self.folder.join("recipe.toml")
     }
 
-    /// Where its best model is.
-    pub(crate) fn best_checkpoint(&self) -> PathBuf {
-        self.folder.join("checkpoints/best.safetensors")
+    /// The model that predictions are shown of: the best, or where there was no evaluation yet, the last; says which on the
+    /// page and to `err`.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub(crate) fn judged(&self, page: &mut Page, err: &mut dyn Write) -> Result<Checkpoint> {
+        let path = |name: &str| self.folder.join("checkpoints").join(name).with_extension("safetensors");
+        let best = path("best");
+        if best.exists() || !self.metrics.evaluations.is_empty() {
+            return Checkpoint::open(&best);
+        }
+        let checkpoint = Checkpoint::open(&path("last"))
+            .context("the run has neither an evaluation nor a checkpoint to make predictions with")?;
+        let remark = format!(
+            "the run has no evaluation yet: predictions are those of its last checkpoint, after step {}",
+            checkpoint.position.step
+        );
+        writeln!(err, "note: {remark}")?;
+        page.note(&remark);
+        Ok(checkpoint)
     }
 
     /// A page with what came out and how it went.
@@ -89,9 +116,11 @@ impl Run {
         let mut page = Page::new(&self.folder.display().to_string());
         let Summary { rows, time } = Summary::of(&self.records, &self.metrics, best_by);
         let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
-        page.paragraph(&format!(
-            "Trained for {time}; the best evaluation is that with the highest {best_by}."
-        ));
+        page.paragraph(&if self.metrics.evaluations.is_empty() {
+            format!("Trained for {time}, and not evaluated yet.")
+        } else {
+            format!("Trained for {time}; the best evaluation is that with the highest {best_by}.")
+        });
         page.table(&["", "best", "last"], &rows);
         page.raw("<div class=\"charts\">");
         for (title, lines) in curves::panels(&self.records, &self.metrics.evaluations) {
@@ -106,8 +135,9 @@ impl Run {
                 has_dots: line.has_dots,
             });
             page.chart(&Chart {
+                alternative: format!("{title} over steps"),
                 across: Axis { label: "step", range: [0.0, last as f64] },
-                up: Axis { label: title, range: [low, high] },
+                up: Axis { label: "", range: [low, high] },
                 lines: lines.collect(),
             });
             page.raw("</section>");
@@ -175,10 +205,11 @@ pub(crate) fn pictures(
         page.heading(title);
         let mut html = String::from("<div class=\"grid\">");
         for &index in indices {
-            let Pair { prediction, truth, caption } = pair(index)?;
+            let Pair { prediction, truth, caption, key } = pair(index)?;
             let mut shown = vec![(&prediction, "prediction")];
             shown.extend(truth.as_ref().map(|truth| (truth, "truth")));
-            html.push_str(&Page::figure(&shown, SIDE, &caption)?);
+            let key: Vec<([u8; 3], &str)> = key.iter().map(|key| (key.colour, key.text.as_str())).collect();
+            html.push_str(&Page::figure(&shown, SIDE, &caption, &key)?);
         }
         page.raw(&(html + "</div>"));
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use cvx_data::BatchSampler;
 
 use crate::recipe::Plan;
 use crate::train::groups::{GroupRow, ParamGroups};
@@ -29,8 +30,8 @@ pub struct ScheduleArgs {
 }
 
 impl ScheduleArgs {
-    /// Prints the tables and draws the picture, if asked to. `count` opens the data and tells the micro-batches of an
-    /// epoch.
+    /// Prints the tables and draws the picture, if asked to. `count` opens the data and tells how many images there are;
+    /// `dealt` is how this kind of training deals images into micro-batches.
     ///
     /// # Errors
     /// If the data cannot be opened, or the picture cannot be written.
@@ -39,15 +40,18 @@ impl ScheduleArgs {
         plan: &Plan<'_>,
         groups: &ParamGroups,
         drop_path: &[f64],
+        dealt: impl Fn(BatchSampler) -> BatchSampler,
         count: impl FnOnce() -> Result<usize>,
         out: &mut dyn Write,
     ) -> Result<()> {
         let Some(path) = &self.schedule else { return Ok(()) };
-        let micro_batch = plan.batch_size / plan.accumulation_steps;
-        let batches = match self.images {
-            Some(images) => (images as usize).div_ceil(micro_batch),
+        let images = match self.images {
+            Some(images) => images as usize,
             None => count()?,
         };
+        let micro_batch = plan.batch_size / plan.accumulation_steps;
+        let batches = dealt(BatchSampler::shuffled(&vec![(1, 1); images], micro_batch, plan.seed));
+        let batches = batches.batches_per_epoch();
         let curves = Curves {
             schedule: plan.schedule(batches),
             steps_per_epoch: plan.steps_per_epoch(batches),

@@ -106,7 +106,7 @@ fn a_number_of_classes_that_the_file_does_not_have_is_refused() {
 fn check_knows_that_the_weights_to_start_from_are_missing() {
     let project = Project::new();
     let Outcome { exit, out, .. } = project.command("check", &["--set=model.init={backbone='nowhere.pth'}"]);
-    assert!(out.contains("error: nowhere.pth: "), "{out}");
+    assert!(out.contains("error: model.init.backbone = \"nowhere.pth\": no such file or folder\n"), "{out}");
     assert!(out.ends_with("training would stop: 1 error\n"), "{out}");
     assert_eq!(exit, Exit::BadInput);
 }

@@ -157,3 +157,93 @@ fn a_dump_is_the_recipe_with_the_origin_of_every_value() {
     let again: Recipe = load(&project.path("dumped.toml"), &[]).unwrap();
     assert_eq!(again, load(&project.path("own.toml"), &[set.to_owned()]).unwrap());
 }
+
+#[test]
+fn a_recipe_takes_back_what_its_base_says() {
+    let middle = "base = \"recipe.toml\"\n[train]\nema = { decay = 0.9, warmup = true }\nmax_grad_norm = 3.0\n[evaluate]\nhistograms = true\n";
+    let own = "base = \"middle.toml\"\nwithout = [\"train.ema\", \"evaluate.histograms\", \"expect\"]\n[expect]\n\"box/ap\" = { at-least = 0.5 }\n";
+    let project = project(&[("middle.toml", middle), ("own.toml", own)]);
+    let read = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        load::<Recipe>(&project.path("own.toml"), &sets).unwrap()
+    };
+    let recipe = read(&[]);
+    assert_eq!((recipe.train.ema, recipe.train.max_grad_norm), (None, Some(3.0)));
+    assert!(!recipe.evaluate.histograms);
+    // What it says itself of an entry it took back stands.
+    assert_eq!(recipe.expect.unwrap().into_keys().collect::<Vec<_>>(), ["box/ap"]);
+
+    // From the command line, of all that was said before, and to be said anew.
+    let recipe = read(&["without=train.max_grad_norm"]);
+    assert_eq!(recipe.train.max_grad_norm, None);
+    let recipe = read(&["without=[\"train.max_grad_norm\", \"expect\"]", "train.max_grad_norm=2.0"]);
+    assert_eq!((recipe.train.max_grad_norm, recipe.expect), (Some(2.0), None));
+
+    let Outcome { exit, out, err } = project.run(&["info", &project.text("own.toml"), "--dump"]);
+    assert_eq!(exit, Exit::Done, "{err}");
+    let has = |line: &str| out.lines().any(|found| found == line);
+    assert!(has("max_grad_norm = 3.0  # [TMP]/middle.toml:4"), "{out}");
+    assert!(has("histograms = false  # default"), "{out}");
+    for gone in ["[train.ema]", "without", "[expect.\"mask/ap\"]"] {
+        assert!(!out.contains(gone), "{gone} is in\n{out}");
+    }
+    assert!(out.contains("at-least = 0.5  # [TMP]/own.toml:4"), "{out}");
+}
+
+#[test]
+fn what_a_base_does_not_have_cannot_be_taken_back() {
+    refused(
+        &[("a.toml", "base = \"recipe.toml\"\nwithout = [\"expect\", \"train.max_grad_nrom\"]\n")],
+        "a.toml",
+        "error: [TMP]/a.toml is not a recipe
+  TOML parse error at line 2, column 22
+    |
+  2 | without = [\"expect\", \"train.max_grad_nrom\"]
+    |                      ^^^^^^^^^^^^^^^^^^^^^
+  there is no `train.max_grad_nrom` to be taken out
+  did you mean `train.max_grad_norm`?
+",
+    );
+    refused(
+        &[("a.toml", "base = \"recipe.toml\"\nwithout = [\"train.transforms.0\"]\n")],
+        "a.toml",
+        "error: [TMP]/a.toml is not a recipe
+  TOML parse error at line 2, column 12
+    |
+  2 | without = [\"train.transforms.0\"]
+    |            ^^^^^^^^^^^^^^^^^^^^
+  `train.transforms` is a list, which is replaced as a whole: nothing of it can be taken out
+",
+    );
+    refused(
+        &[("a.toml", "without = \"expect\"\n")],
+        "a.toml",
+        "error: [TMP]/a.toml is not a recipe
+  TOML parse error at line 1, column 1
+    |
+  1 | without = \"expect\"
+    | ^^^^^^^
+  `without` takes entries from a `base`, and there is none
+",
+    );
+    refused(
+        &[("a.toml", "base = \"recipe.toml\"\nwithout = 3\n")],
+        "a.toml",
+        "error: [TMP]/a.toml is not a recipe
+  TOML parse error at line 2, column 11
+    |
+  2 | without = 3
+    |           ^
+  `without` must list entries, as in without = [\"train.ema\"]
+",
+    );
+    let project = Project::new();
+    let recipe = project.text("recipe.toml");
+    let Outcome { exit, err, .. } = project.run(&["info", &recipe, "--set", "without=train.emma"]);
+    assert_eq!(exit, Exit::BadInput);
+    let expected = "error: --set without=train.emma does not fit [TMP]/recipe.toml\n  there is no `train.emma` to be taken out\n";
+    assert!(err.starts_with(expected), "{err}");
+    // Without an entry that must be there, it is missed as ever.
+    let Outcome { err, .. } = project.run(&["info", &recipe, "--set", "without=train.epochs"]);
+    assert!(err.contains("`epochs` is missing"), "{err}");
+}

@@ -160,6 +160,55 @@ fn images_are_looked_for_and_decoded_when_asked() {
 }
 
 #[test]
+fn what_is_not_there_is_named_by_the_entry_that_names_it() {
+    let project = Project::new();
+    let refused = |sets: &[&str], expected: &str| {
+        for command in ["check", "train"] {
+            let Outcome { exit, out, err } = project.command(command, sets);
+            assert_eq!(exit, Exit::BadInput, "{out}");
+            assert!(format!("{out}{err}").contains(expected), "{expected} is not in\n{out}{err}");
+        }
+    };
+    refused(
+        &["--set=data.coco.train_images=none"],
+        "error: data.coco.train_images = \"none\": no such folder\n",
+    );
+    refused(
+        &["--set=data.coco.val_annotations=none.json"],
+        "error: data.coco.val_annotations = \"none.json\": no such file\n",
+    );
+    refused(
+        &["--set=model.init={ backbone = \"none.pth\" }"],
+        "error: model.init.backbone = \"none.pth\": no such file or folder",
+    );
+    let picture = format!("--schedule={}", project.text("schedule.png"));
+    let sets = ["--set=data.coco.train_images=none", &picture];
+    let Outcome { exit, err, .. } = project.command("info", &sets);
+    assert_eq!(exit, Exit::BadInput);
+    assert_eq!(err, "error: data.coco.train_images = \"none\": no such folder\n");
+}
+
+#[test]
+fn samples_of_a_data_set_with_errors_are_drawn_as_far_as_they_can_be() {
+    let project = Project::new();
+    fs::write(project.path("images/b.png"), "not a picture").unwrap();
+    let out_folder = project.text("sheets");
+    let browse = ["--images", "--browse", "2", "--out", &out_folder];
+    // A batch of one, so that only what is damaged is left out.
+    let Outcome { exit, out, .. } =
+        project.command("check", &[&browse[..], &["--set=train.batch_size=1"]].concat());
+    assert_eq!(exit, Exit::BadInput, "{out}");
+    let drawn = "train: samples with their truth are drawn in [TMP]/sheets/train.png\n  without those that cannot be: \
+                 [TMP]/images/b.png: neither a JPEG nor a PNG file";
+    assert!(out.contains(drawn) && out.contains("training would stop"), "{out}");
+    assert!(project.path("sheets/train.png").is_file());
+
+    fs::write(project.path("images/a.png"), "not a picture").unwrap();
+    let Outcome { out, .. } = project.command("check", &browse);
+    assert!(out.contains("train: no samples are drawn: [TMP]/images/"), "{out}");
+}
+
+#[test]
 fn samples_are_drawn_on_a_sheet() {
     let project = Project::new();
     let out_folder = project.text("sheets");

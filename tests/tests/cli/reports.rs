@@ -41,6 +41,8 @@ fn a_run_becomes_one_page() {
         "<h2>losses</h2>",
         "Precision over recall",
         "By class, the best first",
+        "<td>AP</td><td>0.50:0.95</td><td>all</td><td>100</td>",
+        "aria-label=\"losses over steps\"",
         "Best predictions",
         "Worst predictions",
         "data:image/jpeg;base64,",
@@ -49,6 +51,8 @@ fn a_run_becomes_one_page() {
     ] {
         assert!(page.contains(words), "{words} is not on the page");
     }
+    // What stands above a chart does not stand in it once more.
+    assert!(!page.contains(">losses</text>") && page.contains(">step</text>"));
     for outside in ["http://", "https://", "src=\"/", "<script", "<link"] {
         assert!(!page.contains(outside), "{outside} is on the page");
     }
@@ -62,9 +66,26 @@ fn a_run_becomes_one_page() {
     let out_file = project.text("page.html");
     let Outcome { exit, err, .. } = project.run(&["report", &run, "--out", &out_file]);
     assert_eq!(exit, Exit::Done, "{err}");
-    assert!(err.contains("warning: the page has no predictions: [TMP]/truth.json"), "{err}");
+    assert!(err.contains("warning: the page has no predictions: data.coco.val_annotations = \"[TMP]/truth.json\": no such file"), "{err}");
     let page = fs::read_to_string(project.path("page.html")).unwrap();
     assert!(page.contains("<h2>losses</h2>") && !page.contains("Best predictions"));
+}
+
+#[test]
+fn a_run_without_an_evaluation_shows_its_last_model_and_says_so() {
+    let project = Project::new();
+    // A step each, and an evaluation after all of them.
+    let sets = ["--set=train.epochs=400", "--set=evaluate.every_epochs=400", "--max-time=1s"];
+    let Outcome { exit, err, out } = project.command("train", &sets);
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert!(out.contains("the time of 1 s is over: training stopped after step "), "{out}");
+    let Outcome { exit, err, .. } = project.run(&["report", &project.text("run")]);
+    assert_eq!(exit, Exit::Done, "{err}");
+    let remark = "the run has no evaluation yet: predictions are those of its last checkpoint, after step ";
+    assert!(err.contains(&format!("note: {remark}")), "{err}");
+    let page = fs::read_to_string(project.path("run/report.html")).unwrap();
+    assert!(page.contains(remark) && page.contains("and not evaluated yet"), "no remark");
+    assert!(page.contains("Best predictions"), "no predictions");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod endings;
 mod kills;
+mod lengths;
 mod sweeps;
 
 use std::fmt::Debug;

@@ -101,9 +101,8 @@ fn folders_without_images_are_refused() {
     refused(project.train("run", &[&source("absent")]), "[TMP]/absent");
 }
 
-#[test]
-fn shards_are_learnt_from_and_one_cut_off_is_refused() {
-    let project = Project::new();
+/// A tar file of two images, and of what is none.
+pub(crate) fn shard() -> Vec<u8> {
     let mut png = Cursor::new(Vec::new());
     RgbImage::from_fn(70, 70, |x, y| Rgb([x as u8, y as u8, 0]))
         .write_to(&mut png, ImageFormat::Png)
@@ -126,6 +125,13 @@ fn shards_are_learnt_from_and_one_cut_off_is_refused() {
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
     tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
+#[test]
+fn shards_are_learnt_from_and_one_cut_off_is_refused() {
+    let project = Project::new();
+    let tar = shard();
     fs::write(project.path("000.tar"), &tar).unwrap();
     fs::write(project.path("cut.tar"), &tar[..700]).unwrap();
     let source = |train: &str| {

@@ -1,6 +1,7 @@
 //! `cvx-pretrain` from recipe to pictures: whole journeys, and what it says to bad input.
 
 mod bad_input;
+mod doctor;
 mod journeys;
 
 use std::fs;
@@ -69,6 +70,11 @@ impl Project {
 
     /// `train` into the folder `run`, in two epochs of two steps, with `more` arguments.
     fn train(&self, run: &str, more: &[&str]) -> Outcome {
+        self.command("train", run, more)
+    }
+
+    /// The same recipe under another command.
+    fn command(&self, command: &str, run: &str, more: &[&str]) -> Outcome {
         let recipe = self.text("recipe.toml");
         let folder = format!("--set=run.folder={}", self.text(run));
         let source = format!(
@@ -87,7 +93,7 @@ impl Project {
             "--set=evaluate.every_epochs=1",
             "--set=expect={}",
         ];
-        let mut arguments = vec!["train", &recipe, &folder, &source, backbone];
+        let mut arguments = vec![command, &recipe, &folder, &source, backbone];
         arguments.extend(sets);
         arguments.extend(more);
         self.run(&arguments)

@@ -103,4 +103,9 @@ fn a_run_becomes_a_page_with_the_confusion_of_its_classes() {
         assert!(page.contains(words), "{words} is not on the page");
     }
     assert!(!page.contains("http://") && !page.contains("https://"));
+    // What the colours mean is text, which a phone can show; half of the image is `left`.
+    let (_, key) = page.split_once("<div class=\"key\"><span><i style=\"background:rgb(").expect("a key");
+    let keys = page.matches("<figcaption>").count();
+    assert!(page.contains(", is 50.0 %</span>") && key.contains("left "), "no shares");
+    assert!(keys > 0 && page.matches("</figcaption><div class=\"key\">").count() == keys);
 }

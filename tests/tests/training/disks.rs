@@ -2,14 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use burn::tensor::Device;
 use cvx_tools::train::checkpoint::{Checkpoint, Position};
+use cvx_tools::train::progress::Progress;
 use cvx_tools::train::run_folder::Start;
+use cvx_tools::train::trainer::{Every, Trainer, TrainerConfig};
 
-use crate::toy::{BATCHES, EPOCHS, generator, timeless, train, trainer, values};
+use crate::toy::{BATCHES, EPOCHS, config, generator, parts, timeless, toy, train, trainer, values};
 
 /// Trains a run in `folder` that something happens to after some steps, and compares it with one that nothing happens to.
 #[track_caller]
@@ -135,4 +140,53 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
         }
         _ => {}
     });
+}
+
+/// What a run says, for whoever holds a copy.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_many_times_is_told_of_once_and_again_when_it_does_not() {
+    let _turn = generator();
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    let (here, away) = (run.join("checkpoints"), folder.path().join("away"));
+    let said = Said::default();
+    let config = TrainerConfig { checkpoint: Every::Steps(1), ..config(1) };
+    let model = toy(&Device::flex().autodiff(), 5);
+    let mut parts = parts(&run, Start::Fresh, config, &model, &[]).expect("a run");
+    parts.progress = Progress::lines(30, Box::new(said.clone()));
+    let trained = train(Trainer::new(model, parts).expect("a run"), |position| {
+        match (position.step, here.is_dir()) {
+            // An epoch has seven steps, so two evaluations fall into this time.
+            (5, true) => {
+                fs::rename(&here, &away).expect("is there");
+                fs::write(&here, "").expect("a file");
+            }
+            (17, false) => {
+                fs::remove_file(&here).expect("is there");
+                fs::rename(&away, &here).expect("is there");
+            }
+            _ => {}
+        }
+        false
+    });
+    trained.expect("trains").expect("finishes");
+    let said = String::from_utf8(said.0.lock().expect("no panic").clone()).expect("text");
+    let lines = |part: &str| said.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("NOT saved"), 1, "{said}");
+    assert_eq!(lines("the newest checkpoint is that of step 5"), 1, "{said}");
+    assert_eq!(lines("step 18 is saved, after saving had failed "), 1, "{said}");
 }

@@ -119,6 +119,10 @@ fn a_run_without_a_sound_checkpoint_is_refused_with_every_reason() {
     for part in ["none of the 2 checkpoints", "last.safetensors", "step-000000004.safetensors"] {
         assert!(error.contains(part), "{part} in {error}");
     }
+    assert!(error.ends_with("\nput a copy back, or train into another folder"), "{error}");
+    fs::write(folder.path().join("checkpoints/best.safetensors"), "best").expect("a file");
+    let error = trainer(folder.path(), Start::Resume, 1).expect_err("none is sound").to_string();
+    assert!(error.ends_with("best.safetensors, as its model.init"), "{error}");
 }
 
 fn cut(path: &PathBuf) {

@@ -12,4 +12,6 @@ mod kept;
 mod optimizer;
 mod resume;
 mod run_folder;
+#[cfg(unix)]
+mod signals;
 mod visuals;

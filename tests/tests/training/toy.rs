@@ -10,11 +10,13 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use cvx_tools::train::adamw::{AdamW, AdamWConfig};
 use cvx_tools::train::checkpoint::{Description, Position};
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
+use cvx_tools::train::interrupt::Interrupt;
 use cvx_tools::train::params;
 use cvx_tools::train::progress::Progress;
-use cvx_tools::train::run_folder::{RunFolder, Start, Told};
+use cvx_tools::train::run_folder::{RunFolder, Start};
 use cvx_tools::train::schedule::{Decay, Schedule, Warmup};
 use cvx_tools::train::step_log::{self, StepRecord};
+use cvx_tools::train::told::Told;
 use cvx_tools::train::trainer::{Every, Trainer, TrainerConfig, TrainerParts};
 
 /// Weight decay as mmdet applies it.
@@ -174,7 +176,7 @@ pub(crate) fn train_with(
             return Ok(None);
         }
     }
-    Ok(Some(trainer.finish()?))
+    Ok(Some(trainer.finish(&Interrupt::after(None))?))
 }
 
 pub(crate) fn values<M: Module>(model: &M) -> Vec<(String, Vec<u32>)> {

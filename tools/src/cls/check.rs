@@ -12,11 +12,11 @@ use rayon::prelude::*;
 use super::recipe::Recipe;
 use super::{data, model};
 use crate::args::CheckArgs;
-use crate::browse::browse;
+use crate::browse::{Sheet, browse, tell};
 use crate::check::{self, Course, Decoded};
 use crate::exit::{Exit, Streams};
 use crate::findings::Findings;
-use crate::recipe::{self, resolve_path};
+use crate::recipe::{self, paths, resolve_path};
 use crate::verbosity::{Verbosity, verbosity};
 use crate::wording::{abridged, counted};
 
@@ -30,18 +30,24 @@ const UNEVEN: usize = 50;
 /// # Errors
 /// If the recipe cannot be used.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let mut num_errors = 0;
+    // Those that could be opened, and what they are called.
     let mut halves: Vec<Arc<ImageFolder>> = Vec::new();
+    let mut names = Vec::new();
     let mut decoded: Vec<Decoded> = Vec::new();
     let entries = [("train", "data.train", &recipe.data.train), ("validation", "data.val", &recipe.data.val)];
     for (name, key, text) in entries {
         let folder = resolve_path(key, text)?;
         let mut findings = Findings::default();
-        let set = match ImageFolder::with_classes(&folder, Unreadable::at_most(usize::MAX)) {
+        let opened = paths::folder(key, text)
+            .and_then(|folder| Ok(ImageFolder::with_classes(&folder, Unreadable::at_most(usize::MAX))?));
+        let set = match opened {
             Ok(set) => Arc::new(set),
             Err(error) => {
-                findings.error(format!("{key}: {error}"));
+                let error = error.to_string();
+                findings.error(if error.starts_with(key) { error } else { format!("{key}: {error}") });
                 num_errors += 1;
                 writeln!(streams.out, "{name}: {}", folder.display())?;
                 findings.write(streams.out, args.limit)?;
@@ -68,39 +74,47 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         if let Some(train) = halves.first() {
             compare(train, &set, &mut findings);
         } else if name == "train" {
-            doubt_course(&recipe, &set, &mut findings);
+            doubt_course(recipe, &set, &mut findings);
             doubt_evenness(&set, &mut findings);
         }
-        let files: Vec<(PathBuf, _)> =
-            (0..set.len()).map(|index| (set.file(index).to_owned(), None)).collect();
+        // Of those to be judged by, none may be left out.
+        let limit = if name == "train" { recipe.data.most_unreadable } else { 0 };
+        let files: Vec<PathBuf> = (0..set.len()).map(|index| set.file(index).to_owned()).collect();
         if args.images {
-            let seen = check::decode(&files, &mut findings);
+            let seen =
+                check::decode_each(&files, &|index| check::read(&files[index]), &|_| None, &mut findings);
+            check::doubt_unreadable(&seen.failures, limit, &mut findings);
             seen.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
             if let Some(train) = decoded.first() {
                 Decoded::doubt_copies(train, &seen, &mut findings);
             }
             decoded.push(seen);
         } else {
-            let damaged = |(file, _): &(PathBuf, _)| image_size(file).err().map(|error| error.to_string());
+            let damaged = |file: &PathBuf| image_size(file).err().map(|error| error.to_string());
             let damaged: Vec<String> = files.par_iter().filter_map(damaged).collect();
-            damaged.into_iter().for_each(|text| findings.error_of("images that cannot be used", text));
+            check::doubt_unreadable(&damaged, limit, &mut findings);
         }
         num_errors += findings.num_errors();
         findings.write(streams.out, args.limit)?;
         halves.push(set);
+        names.push(name);
     }
     write_classes(&halves, streams.out)?;
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if num_errors == 0 {
-        let initial = model::initial(&recipe, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = model::initial(recipe, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
-    if let Some(count) = args.browse
-        && num_errors == 0
-    {
-        draw_samples(&recipe, &halves, count, args, streams)?;
+    if let Some(count) = args.browse {
+        for (half, name) in halves.iter().zip(&names) {
+            let drawn = draw_samples(recipe, half, name, count, args);
+            tell(name, "samples", drawn, num_errors > 0, streams.out)?;
+        }
+        if names.is_empty() {
+            writeln!(streams.out, "no samples are drawn: there is no folder of images")?;
+        }
     }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
@@ -177,26 +191,22 @@ fn write_classes(halves: &[Arc<ImageFolder>], out: &mut dyn std::io::Write) -> R
     Ok(())
 }
 
-/// Sheets of samples: of training as its first epoch sees them, of validation as they are judged.
+/// A sheet of samples: of training as its first epoch sees them, of validation as they are judged.
 fn draw_samples(
     recipe: &Recipe,
-    halves: &[Arc<ImageFolder>],
+    half: &Arc<ImageFolder>,
+    name: &str,
     count: usize,
     args: &CheckArgs,
-    streams: &mut Streams<'_>,
-) -> Result<()> {
-    for (half, name) in halves.iter().zip(["train", "validation"]) {
-        let loader = if name == "train" {
-            data::train_loader(recipe, half)
-        } else {
-            let sampler = BatchSampler::shuffled(&vec![(1, 1); half.len()], 1, recipe.seed);
-            let pipeline = Arc::new(recipe.input.pipeline());
-            Loader::new(Arc::<ImageFolder>::clone(half), pipeline, sampler, recipe.train.workers)
-        };
-        let draw = |sample: &Sample| -> RgbImage { sample.image.clone() };
-        let caption = |sample: &Sample| half.class_names()[half.class(sample.index)].clone();
-        let path = browse(&loader, count, &draw, &caption, &args.out, name)?;
-        writeln!(streams.out, "{name}: samples are drawn in {}", path.display())?;
-    }
-    Ok(())
+) -> Result<Sheet> {
+    let loader = if name == "train" {
+        data::train_loader(recipe, half)
+    } else {
+        let sampler = BatchSampler::shuffled(&vec![(1, 1); half.len()], 1, recipe.seed);
+        let pipeline = Arc::new(recipe.input.pipeline());
+        Loader::new(Arc::<ImageFolder>::clone(half), pipeline, sampler, recipe.train.workers)
+    };
+    let draw = |sample: &Sample| -> RgbImage { sample.image.clone() };
+    let caption = |sample: &Sample| half.class_names()[half.class(sample.index)].clone();
+    browse(&loader, count, &draw, &caption, &args.out, name)
 }

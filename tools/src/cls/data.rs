@@ -10,7 +10,7 @@ use cvx_data::{
 };
 
 use super::recipe::{Data, RandAugment as Drawn, Recipe, Train};
-use crate::recipe::resolve_path;
+use crate::recipe::paths;
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
@@ -19,7 +19,7 @@ const ERASED: [[f64; 2]; 2] = [[0.02, 1.0 / 3.0], [0.3, 1.0 / 0.3]];
 
 /// Images to be judged by, and where they lie.
 pub(super) fn open_val(recipe: &Recipe) -> Result<(Arc<ImageFolder>, PathBuf)> {
-    let folder = resolve_path("data.val", &recipe.data.val)?;
+    let folder = paths::folder("data.val", &recipe.data.val)?;
     let waiting = Waiting::on_stderr(format!("looking through {}", folder.display()));
     let set = ImageFolder::with_classes(&folder, Unreadable::at_most(0)).context("data.val")?;
     drop(waiting);
@@ -37,7 +37,7 @@ pub(super) fn open_val(recipe: &Recipe) -> Result<(Arc<ImageFolder>, PathBuf)> {
 /// Images to learn from, with the classes of those to be judged by.
 pub(super) fn open_train(recipe: &Recipe, val_set: &ImageFolder) -> Result<Arc<ImageFolder>> {
     let Data { train, val, most_unreadable } = &recipe.data;
-    let folder = resolve_path("data.train", train)?;
+    let folder = paths::folder("data.train", train)?;
     let waiting = Waiting::on_stderr(format!("looking through {}", folder.display()));
     let set =
         ImageFolder::with_classes(&folder, Unreadable::at_most(*most_unreadable)).context("data.train")?;

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use burn::module::Module;
 use burn::prelude::*;
 use cvx_backbone::{ClassifierConfig, ConvNextConfig};
+use cvx_data::Dataset as _;
 
 use super::args::{InfoArgs, Subject};
 use super::bench::Bench;
@@ -82,8 +83,8 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let count = || {
         let (val_set, _) = data::open_val(&recipe)?;
         let train_set = data::open_train(&recipe, &val_set)?;
-        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+        Ok(train_set.len())
     };
-    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), |sampler| sampler, count, out)?;
     Ok(Exit::Done)
 }

@@ -145,12 +145,19 @@ impl Judgement {
     /// A line for each class.
     pub(super) fn class_table(&self) -> String {
         let width = self.names.iter().map(String::len).max().unwrap_or(0).max(5);
-        let mut table = format!("{:width$}  images   top1\n", "class");
-        for (name, tally) in self.names.iter().zip(&self.tallies) {
+        let row = |[name, images, first]: [&str; 3]| format!("{name:width$}  {images:>6}  {first:>5}\n");
+        let rows = self.class_rows();
+        let rows = rows.iter().map(|cells| row([&cells[0], &cells[1], &cells[2]]));
+        std::iter::once(row(["class", "images", "top1"])).chain(rows).collect()
+    }
+
+    /// Name, images and share of those that were named rightly, of each class.
+    pub(super) fn class_rows(&self) -> Vec<Vec<String>> {
+        let row = |(name, tally): (&String, &Tally)| {
             let share = tally.first as f64 / tally.images as f64;
-            table += &format!("{name:width$}  {:6}  {share:.3}\n", tally.images);
-        }
-        table
+            vec![name.clone(), tally.images.to_string(), format!("{share:.3}")]
+        };
+        self.names.iter().zip(&self.tallies).map(row).collect()
     }
 
     /// Everything that is known of each class, for a file of numbers.

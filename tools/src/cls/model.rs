@@ -10,7 +10,7 @@ use serde_json::json;
 use super::recipe::Recipe;
 use crate::classify::{Architecture, Head, Preprocessing};
 use crate::initial::{checkpoint, expect_same, from_checkpoint, other_pixels, strictness};
-use crate::recipe::{Init, Input, Kind as _, WeightsFile, resolve_path};
+use crate::recipe::{Init, Input, Kind as _, WeightsFile, paths};
 use crate::train::checkpoint::{Checkpoint, Description};
 use crate::train::params::{self, ParamInfo};
 use crate::weights::model::{Alone, Model, Part};
@@ -58,7 +58,7 @@ pub(super) fn initial(recipe: &Recipe, device: &Device) -> Result<(Classifier, V
             bail!("model.init: a classifier begins with `random` or with a `backbone`")
         }
         Init::Backbone(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.backbone", file)?;
+            let path = paths::file_or_folder("model.init.backbone", file)?;
             if let Some(checkpoint) = checkpoint(&path, key.as_deref())? {
                 return from_checkpoint(&checkpoint, classifier, "backbone.", strictness(*strict));
             }

@@ -1,5 +1,7 @@
 //! `cvx-cls report`: one page about a run.
 
+use std::io::Write;
+
 use anyhow::Result;
 use cvx_data::{Dataset as _, read_image};
 
@@ -12,7 +14,6 @@ use crate::exit::{Exit, Streams};
 use crate::page::{Page, confusion};
 use crate::recipe;
 use crate::run_report::{Pair, Run, chosen, pictures};
-use crate::train::checkpoint::Checkpoint;
 
 /// Writes the page; what needs the validation images is left out, with a warning, where they cannot be read.
 ///
@@ -22,7 +23,7 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let run = Run::open(&args.run)?;
     let recipe: Recipe = recipe::load(&run.recipe_path(), &args.set)?;
     let mut page = run.begin(TOP1);
-    if let Err(error) = judge(args, &recipe, &run, &mut page) {
+    if let Err(error) = judge(args, &recipe, &run, &mut page, streams.err) {
         writeln!(streams.err, "warning: the page has no predictions: {error:#}")?;
         page.paragraph(&format!("There are no predictions on this page: {error:#}"));
     }
@@ -32,8 +33,8 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 }
 
 /// What the best model takes the validation images for.
-fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Result<()> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page, err: &mut dyn Write) -> Result<()> {
+    let checkpoint = run.judged(page, err)?;
     model::expect_recipe(&checkpoint, recipe)?;
     let device = args.device.open()?;
     let (val_set, _) = data::open_val(recipe)?;
@@ -47,7 +48,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
 
     let names = val_set.class_names();
     page.heading("By class");
-    page.preformatted(&judgement.class_table());
+    page.table(&["class", "images", "top1"], &judgement.class_rows());
     page.heading("Confusion");
     let mut counts = vec![0; names.len() * names.len()];
     for Choice { class, first, .. } in judgement.choices() {
@@ -67,6 +68,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
             format!("{} {of_first:.2}, but it is {} ({of_truth:.2})", names[first], names[class])
         };
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Pair { prediction: read_image(path)?, truth: None, caption: format!("{file}: {verdict}") })
+        let caption = format!("{file}: {verdict}");
+        Ok(Pair { prediction: read_image(path)?, truth: None, caption, key: Vec::new() })
     })
 }

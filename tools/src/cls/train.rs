@@ -1,5 +1,6 @@
 //! `cvx-cls train`: from a recipe to a run folder with a trained classifier in it.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,31 +24,24 @@ use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "data.most_unreadable",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 2] = ["evaluate.batch_size", "data.most_unreadable"];
 
 /// Trains, judges on the way, keeps the best, and compares it with the recipe's expectation.
 ///
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the images are looked for.
@@ -57,36 +51,41 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Images.
-    let (val_set, _) = data::open_val(&recipe)?;
-    let train_set = data::open_train(&recipe, &val_set)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let (val_set, _) = data::open_val(recipe)?;
+    let train_set = data::open_train(recipe, &val_set)?;
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut classifier, remarks) = model::initial(&recipe, &autodiff)?;
+    let (mut classifier, remarks) = model::initial(recipe, &autodiff)?;
     let plan = recipe.plan();
     classifier.backbone = classifier.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&classifier))?;
+    plan.groups(&params::trained(&classifier)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    let out = &mut *streams.out;
-    writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
-    writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;
-    writeln!(out, "validation  {}", counted(val_set.len(), "image", "images"))?;
-    writeln!(out, "classes     {}: {}", val_set.class_names().len(), abridged(val_set.class_names()))?;
-    writeln!(out, "parameters  {:.2} million", classifier.num_params() as f64 / 1e6)?;
-    writeln!(out, "device      {}", args.device.resolve())?;
-    writeln!(out, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
-    writeln!(out, "run folder  {}", recipe.run.folder.display())?;
-    remarks.iter().try_for_each(|remark| writeln!(out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    writeln!(header, "recipe      {}", args.recipe.recipe.display())?;
+    writeln!(header, "train       {}", counted(train_set.len(), "image", "images"))?;
+    writeln!(header, "validation  {}", counted(val_set.len(), "image", "images"))?;
+    writeln!(header, "classes     {}: {}", val_set.class_names().len(), abridged(val_set.class_names()))?;
+    writeln!(header, "parameters  {:.2} million", classifier.num_params() as f64 / 1e6)?;
+    writeln!(header, "device      {}", args.device.resolve())?;
+    writeln!(header, "steps       {total_steps} in {} epochs", recipe.train.epochs)?;
+    writeln!(header, "run folder  {}", recipe.run.folder.display())?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer =
-        plan.trainer(classifier, run, model::describe(&recipe, train_set.class_names())?, batches)?;
+        plan.trainer(classifier, run, model::describe(recipe, train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
     let task = Task {
         collate: &|samples| {
@@ -99,16 +98,16 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             let Mixed { images, truth } = mixed;
             vec![("ce", cross_entropy(classifier.forward(images), truth))]
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     for message in train_set.unreadable().messages() {
         writeln!(streams.err, "left out, since it cannot be read: {message}")?;
     }
     let ended = ended?;
     let program = "cvx-cls";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.

@@ -17,7 +17,7 @@ use super::data::{self, Split};
 use super::initial::initial;
 use super::model::{Architecture, Preprocessing};
 use crate::args::CheckArgs;
-use crate::browse::{browse, file_and_size, with_objects};
+use crate::browse::{Sheet, browse, file_and_size, tell, with_objects};
 use crate::check::{self, Course, Decoded};
 use crate::exit::Exit;
 use crate::findings::Findings;
@@ -36,7 +36,8 @@ struct Half {
 
 /// Checks annotations and images of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
     let mut halves: Vec<Half> = Vec::new();
@@ -44,7 +45,8 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let num_halves = if train == val { 1 } else { 2 };
     for (name, split) in [("train", &train), ("validation", &val)].into_iter().take(num_halves) {
         let mut findings = Findings::default();
-        let coco = data::read_coco(&recipe.data, split)?;
+        let half = if name == "train" { data::Half::Train } else { data::Half::Val };
+        let coco = data::read_coco(&recipe.data, half, split)?;
         writeln!(
             streams.out,
             "{name}: {}: {}, {}, {}",
@@ -53,14 +55,20 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             counted(coco.annotations.len(), "annotation", "annotations"),
             counted(coco.categories.len(), "class", "classes")
         )?;
-        check_annotations(&recipe, &coco, split, &mut findings);
+        check_annotations(recipe, &coco, split, &mut findings);
         if name == "train" {
             match CocoDataset::for_training(Arc::clone(&coco), split.images.clone()) {
-                Ok(dataset) => doubt_course(&recipe, dataset, &mut findings),
+                Ok(dataset) => doubt_course(recipe, dataset, &mut findings),
                 Err(error) => findings.error(error.to_string()),
             }
         }
-        let decoded = check_images(&coco, split, args.images, &mut findings);
+        let decoded = match data::expect_images(&recipe.data, half) {
+            Ok(()) => check_images(&coco, split, args.images, &mut findings),
+            Err(error) => {
+                findings.error(error.to_string());
+                None
+            }
+        };
         if let Some(decoded) = &decoded {
             decoded.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
         }
@@ -82,13 +90,14 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
     if num_errors == 0 {
-        let initial = initial(&recipe, &halves[0].classes, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = initial(recipe, &halves[0].classes, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
-    if let Some(count) = args.browse
-        && num_errors == 0
-    {
-        draw_samples(&recipe, &halves, [&train, &val], count, &args.out, streams)?;
+    if let Some(count) = args.browse {
+        for ((half, split), name) in halves.iter().zip([&train, &val]).zip(["train", "validation"]) {
+            let drawn = draw_samples(recipe, half, split, name, count, &args.out);
+            tell(name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
+        }
     }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
@@ -146,10 +155,6 @@ fn doubt_course(recipe: &Recipe, dataset: CocoDataset, findings: &mut Findings) 
 
 /// Looks for every image, and into it if it is to be decoded.
 fn check_images(coco: &Coco, split: &Split, decode: bool, findings: &mut Findings) -> Option<Decoded> {
-    if !split.images.is_dir() {
-        findings.error(format!("{}: no such folder of images", split.images.display()));
-        return None;
-    }
     let listed: HashSet<&Path> = coco.images.iter().map(|image| Path::new(&image.file_name)).collect();
     let is_image = |name: &Path| {
         let extension = name.extension().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -222,35 +227,24 @@ fn compare(train_half: &Half, val_half: &Half, [train, val]: [&Split; 2], findin
     }
 }
 
-/// Sheets of samples: of training as its first epoch sees them, of validation resized as they are judged.
+/// A sheet of samples: of training as its first epoch sees them, of validation resized as they are judged.
 fn draw_samples(
     recipe: &Recipe,
-    halves: &[Half],
-    splits: [&Split; 2],
+    half: &Half,
+    split: &Split,
+    name: &str,
     count: usize,
     folder: &Path,
-    streams: &mut Streams<'_>,
-) -> Result<()> {
-    for ((half, split), name) in halves.iter().zip(splits).zip(["train", "validation"]) {
-        let dataset = Arc::new(CocoDataset::for_training(Arc::clone(&half.coco), split.images.clone())?);
-        let loader = if name == "train" {
-            data::train_loader(recipe, &dataset)
-        } else {
-            let Pipeline { transforms } = data::pipeline(&Preprocessing::of(recipe));
-            let sampler = BatchSampler::shuffled(&vec![(1, 1); dataset.len()], 1, recipe.seed);
-            Loader::new(dataset, Arc::new(Pipeline { transforms }), sampler, recipe.train.workers)
-        };
-        let path = browse(
-            &loader,
-            count,
-            &|sample| with_objects(sample, &half.classes),
-            &file_and_size,
-            folder,
-            name,
-        )?;
-        writeln!(streams.out, "{name}: samples with their truth are drawn in {}", path.display())?;
-    }
-    Ok(())
+) -> Result<Sheet> {
+    let dataset = Arc::new(CocoDataset::for_training(Arc::clone(&half.coco), split.images.clone())?);
+    let loader = if name == "train" {
+        data::train_loader(recipe, &dataset)
+    } else {
+        let Pipeline { transforms } = data::pipeline(&Preprocessing::of(recipe));
+        let sampler = BatchSampler::shuffled(&vec![(1, 1); dataset.len()], 1, recipe.seed);
+        Loader::new(dataset, Arc::new(Pipeline { transforms }), sampler, recipe.train.workers)
+    };
+    browse(&loader, count, &|sample| with_objects(sample, &half.classes), &file_and_size, folder, name)
 }
 
 /// How much larger the network sees an image than it is.

@@ -10,7 +10,7 @@ use cvx_data::{
 };
 
 use super::model::{Architecture, Preprocessing};
-use crate::recipe::{CocoData, Data, Recipe, ShapesData, TransformRecipe, resolve_path};
+use crate::recipe::{CocoData, Data, Recipe, ShapesData, TransformRecipe, paths, resolve_path};
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
@@ -54,10 +54,50 @@ pub(super) fn splits(data: &Data) -> Result<[Split; 2]> {
     }
 }
 
+/// Which half of a data set is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    /// To learn from.
+    Train,
+    /// To be judged by.
+    Val,
+}
+
+/// Whether the file of annotations that the recipe names is there.
+///
+/// # Errors
+/// If it is not; names the entry.
+pub(super) fn expect_annotations(data: &Data, half: Half) -> Result<()> {
+    match (data, half) {
+        (Data::Coco(coco), Half::Train) => {
+            paths::file("data.coco.train_annotations", &coco.train_annotations).map(drop)
+        }
+        (Data::Coco(coco), Half::Val) => {
+            paths::file("data.coco.val_annotations", &coco.val_annotations).map(drop)
+        }
+        (Data::Shapes(_), _) => Ok(()),
+    }
+}
+
+/// The same of the folder of images.
+///
+/// # Errors
+/// If it is not there; names the entry.
+pub(super) fn expect_images(data: &Data, half: Half) -> Result<()> {
+    match (data, half) {
+        (Data::Coco(coco), Half::Train) => {
+            paths::folder("data.coco.train_images", &coco.train_images).map(drop)
+        }
+        (Data::Coco(coco), Half::Val) => paths::folder("data.coco.val_images", &coco.val_images).map(drop),
+        (Data::Shapes(_), _) => Ok(()),
+    }
+}
+
 /// Reads the annotations of one half, reduced to what the recipe asks for, and refuses what would
 /// break a training.
-fn open_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
-    let coco = read_coco(data, split)?;
+fn open_coco(data: &Data, half: Half, split: &Split) -> Result<Arc<Coco>> {
+    expect_images(data, half)?;
+    let coco = read_coco(data, half, split)?;
     ensure!(!coco.images.is_empty(), "{}: lists no images", split.annotations.display());
     match coco.problems().into_iter().find(|problem| problem.is_fatal) {
         Some(problem) => bail!("{problem}"),
@@ -66,7 +106,8 @@ fn open_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
 }
 
 /// Reads the annotations of one half, reduced to what the recipe asks for, sound or not.
-pub(super) fn read_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
+pub(super) fn read_coco(data: &Data, half: Half, split: &Split) -> Result<Arc<Coco>> {
+    expect_annotations(data, half)?;
     let waiting = Waiting::on_stderr(format!("reading {}", split.annotations.display()));
     let mut coco = Coco::open_for_scoring(&split.annotations)?;
     drop(waiting);
@@ -86,7 +127,7 @@ pub(super) fn read_coco(data: &Data, split: &Split) -> Result<Arc<Coco>> {
 
 /// The training half.
 pub(super) fn open_train(recipe: &Recipe, split: &Split) -> Result<Arc<CocoDataset>> {
-    let coco = open_coco(&recipe.data, split)?;
+    let coco = open_coco(&recipe.data, Half::Train, split)?;
     let dataset = CocoDataset::for_training(Arc::clone(&coco), split.images.clone())?;
     ensure!(has_objects(&coco), no_objects(split));
     compare_classes(recipe, &dataset, split)?;
@@ -95,7 +136,7 @@ pub(super) fn open_train(recipe: &Recipe, split: &Split) -> Result<Arc<CocoDatas
 
 /// The validation half.
 pub(super) fn open_val(recipe: &Recipe, split: &Split) -> Result<Arc<CocoDataset>> {
-    let coco = open_coco(&recipe.data, split)?;
+    let coco = open_coco(&recipe.data, Half::Val, split)?;
     let dataset = CocoDataset::for_evaluation(coco, split.images.clone());
     compare_classes(recipe, &dataset, split)?;
     Ok(Arc::new(dataset))

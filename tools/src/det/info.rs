@@ -1,8 +1,9 @@
 //! `cvx-det info`: what a recipe's model is made of, without data and without training.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::module::Module;
 use burn::prelude::*;
+use cvx_data::Dataset as _;
 
 use super::args::InfoArgs;
 use super::bench::Bench;
@@ -10,7 +11,7 @@ use super::flops::Flops;
 use super::model::Architecture;
 use super::{Streams, data};
 use crate::exit::Exit;
-use crate::recipe::{self, Head, Recipe};
+use crate::recipe::{self, Data, Head, Recipe};
 use crate::train::params;
 
 /// Prints parameters, FLOPs, feature maps and the optimizer's groups with their learning rates.
@@ -20,14 +21,14 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         streams.out.write_all(resolved.dump()?.as_bytes())?;
         return Ok(Exit::Done);
     }
-    let recipe = resolved.recipe;
+    let recipe = &resolved.recipe;
     if args.bench_args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
-        let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(size)? };
+        let bench = Bench { recipe, setting: args.bench_args.setting(size)? };
         writeln!(streams.out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }
-    let architecture = Architecture::of(&recipe);
+    let architecture = Architecture::of(recipe);
     let detector = architecture.init(&Device::flex());
     let out = &mut *streams.out;
 
@@ -70,9 +71,7 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     }
 
     let plan = recipe.plan();
-    let groups = plan
-        .groups(&params::trained(&detector))
-        .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
+    let groups = plan.groups(&params::trained(&detector)).map_err(|error| resolved.cannot_work(&error))?;
     writeln!(
         out,
         "\nlr = {}, of which each group has its share\n{}",
@@ -80,9 +79,13 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         groups.table(plan.lr())
     )?;
     let count = || {
-        let [train_set, _] = data::open(&recipe)?;
-        Ok(data::train_loader(&recipe, &train_set).batches_per_epoch())
+        if let Data::Shapes(shapes) = &recipe.data {
+            // They need not be drawn to be counted.
+            return Ok(shapes.train_images);
+        }
+        let [train, _] = data::splits(&recipe.data)?;
+        Ok(data::open_train(recipe, &train)?.len())
     };
-    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
+    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), |sampler| sampler, count, out)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use burn::prelude::*;
 
 use super::model::{Architecture, Detector, expect_recipe, expect_recipe_of};
 use crate::initial::{checkpoint, expect_classes, from_checkpoint, other_pixels, strictness};
-use crate::recipe::{Init, Recipe, WeightsFile, resolve_path};
+use crate::recipe::{Init, Recipe, WeightsFile, paths};
 use crate::weights::{self, Published};
 
 /// The entry of an architecture that a file to start from may differ in: layers that depend on it are drawn afresh.
@@ -28,7 +28,7 @@ pub(super) fn initial(
             bail!("model.init.segmentor: holds no detector; possible: `detector`, `backbone`, \"random\"")
         }
         Init::Detector(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.detector", file)?;
+            let path = paths::file_or_folder("model.init.detector", file)?;
             match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => {
                     if *strict {
@@ -50,7 +50,7 @@ pub(super) fn initial(
             }
         }
         Init::Backbone(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.backbone", file)?;
+            let path = paths::file_or_folder("model.init.backbone", file)?;
             match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => from_checkpoint(&checkpoint, detector, "backbone.", strictness(*strict)),
                 None => {

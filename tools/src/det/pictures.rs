@@ -30,7 +30,12 @@ pub(super) fn pair(inference: &Inference<'_>, dataset: &CocoDataset, index: usiz
     let found = drawn(&located, &classes, DRAWN_FROM);
     let truth = truth(dataset, image_id, &classes)?;
     let caption = format!("{file}: {} found, {} there", found.len(), truth.len());
-    Ok(Pair { prediction: overlay(&image, &found), truth: Some(overlay(&image, &truth)), caption })
+    Ok(Pair {
+        prediction: overlay(&image, &found),
+        truth: Some(overlay(&image, &truth)),
+        caption,
+        key: Vec::new(),
+    })
 }
 
 /// The objects of an image, to draw.

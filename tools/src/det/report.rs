@@ -1,6 +1,7 @@
 //! `cvx-det report`: one page about a run.
 
 use std::collections::HashMap;
+use std::io::Write;
 
 use anyhow::Result;
 use cvx_data::{CocoEvaluator, Detection, ImageVerdict, IouType, Params};
@@ -17,7 +18,6 @@ use crate::exit::Exit;
 use crate::page::Page;
 use crate::recipe::{self, Recipe};
 use crate::run_report::{Run, chosen, pictures};
-use crate::train::checkpoint::Checkpoint;
 use crate::waiting::Waiting;
 
 /// Writes the page; what needs the validation images is left out, with a warning, where they cannot be read.
@@ -25,7 +25,7 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let run = Run::open(&args.run)?;
     let recipe: Recipe = recipe::load(&run.recipe_path(), &args.set)?;
     let mut page = run.begin(&recipe.evaluate.best_by);
-    if let Err(error) = judge(args, &recipe, &run, &mut page) {
+    if let Err(error) = judge(args, &recipe, &run, &mut page, streams.err) {
         writeln!(streams.err, "warning: the page has no predictions: {error:#}")?;
         page.paragraph(&format!("There are no predictions on this page: {error:#}"));
     }
@@ -35,8 +35,8 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 }
 
 /// What the best model finds in the validation images.
-fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Result<()> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page, err: &mut dyn Write) -> Result<()> {
+    let checkpoint = run.judged(page, err)?;
     model::expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
     let [_, split] = data::splits(&recipe.data)?;
@@ -78,7 +78,7 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
     drop(waiting);
     page.heading("What it looks like");
     page.note(&format!(
-        "Left what was found, from a score of {DRAWN_FROM} on, right what is there; images are ordered by the F1 of their boxes at IoU {:.2}.",
+        "First what was found, from a score of {DRAWN_FROM} on, then what is there; images are ordered by the F1 of their boxes at IoU {:.2}.",
         html::IOU
     ));
     let scores: Vec<f64> = verdicts.iter().map(f1).collect();

@@ -1,5 +1,6 @@
 //! `cvx-det train`: from a recipe to a run folder with a trained detector in it.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,31 +25,25 @@ use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 7] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 1] = ["evaluate.batch_size"];
 
 /// Validation images that are shown with what is found in them, at each evaluation.
 const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the data are read, which may take minutes.
@@ -58,27 +53,33 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Data.
-    let [train_set, val_set] = data::open(&recipe)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let [train_set, val_set] = data::open(recipe)?;
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut detector, remarks) = initial(&recipe, &train_set.class_names(), &autodiff)?;
+    let (mut detector, remarks) = initial(recipe, &train_set.class_names(), &autodiff)?;
     let plan = recipe.plan();
     detector.backbone = detector.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&detector))?;
+    plan.groups(&params::trained(&detector)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    summarise(&recipe, [&train_set, &val_set], &detector, args, total_steps, streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
+    let mut header = course::header(streams.out);
+    summarise(recipe, [&train_set, &val_set], &detector, args, total_steps, &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
     let mut trainer =
-        plan.trainer(detector, run, model::describe(&recipe, &train_set.class_names())?, batches)?;
+        plan.trainer(detector, run, model::describe(recipe, &train_set.class_names())?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
 
     let task = Task {
@@ -86,13 +87,13 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|detector: &Detector, batch: Batch, sampling_seed| {
             detector.losses(batch.images, &batch.targets, &batch.sizes, sampling_seed)
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;
 
     let program = "cvx-det";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Evaluates the model as it is, on the device without autodiff.
@@ -142,9 +143,8 @@ fn summarise(
     detector: &Detector,
     args: &TrainArgs,
     total_steps: usize,
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let instances = train_set.coco().annotations.len();
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;

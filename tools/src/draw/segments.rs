@@ -67,12 +67,19 @@ pub fn class_shares(labels: &LabelMap, num_classes: usize) -> Vec<ClassShare> {
 /// # Panics
 /// If image and labels differ in size, or a class has no name or colour.
 pub fn label_overlay(image: &RgbImage, labels: &LabelMap, legend: Legend<'_>, opacity: f32) -> RgbImage {
+    let painted = label_tint(image, labels, legend, opacity);
+    beside(&painted, &class_shares(labels, legend.names.len()), legend)
+}
+
+/// The same without the legend, for whoever tells it otherwise.
+///
+/// # Panics
+/// As [`label_overlay`].
+pub(crate) fn label_tint(image: &RgbImage, labels: &LabelMap, legend: Legend<'_>, opacity: f32) -> RgbImage {
     let size = |map: &LabelMap| (map.width as u32, map.height as u32);
     assert_eq!(size(labels), image.dimensions(), "labels of the image");
-    let shares = class_shares(labels, legend.names.len());
     let (image, labels) = comfortable(image, labels);
-    let painted = paint(image, &labels, legend, opacity);
-    beside(&painted, &shares, legend)
+    paint(image, &labels, legend, opacity)
 }
 
 /// Small images enlarged by a whole factor, huge ones shrunk.

@@ -29,8 +29,10 @@ pub(crate) struct Line {
     pub(crate) has_dots: bool,
 }
 
-/// Lines over two axes.
+/// Lines over two axes; an axis whose label is empty is told by what stands above the chart.
 pub(crate) struct Chart<'a> {
+    /// What a person who cannot see it is told.
+    pub(crate) alternative: String,
     pub(crate) across: Axis<'a>,
     pub(crate) up: Axis<'a>,
     pub(crate) lines: Vec<Line>,
@@ -40,7 +42,7 @@ impl<'a> Chart<'a> {
     /// Over the unit square.
     pub(crate) fn of_shares(across: &'a str, up: &'a str, lines: Vec<Line>) -> Self {
         let axis = |label| Axis { label, range: [0.0, 1.0] };
-        Self { across: axis(across), up: axis(up), lines }
+        Self { alternative: format!("{up} over {across}"), across: axis(across), up: axis(up), lines }
     }
 }
 
@@ -52,7 +54,7 @@ impl Line {
 
 impl Page {
     pub(crate) fn chart(&mut self, chart: &Chart<'_>) {
-        let Chart { across, up, lines } = chart;
+        let Chart { alternative, across, up, lines } = chart;
         let position = |axis: &Axis<'_>, value: f64| {
             let [low, high] = axis.range;
             ((value - low) / (high - low)).clamp(-0.02, 1.02)
@@ -61,11 +63,10 @@ impl Page {
         let y = |value: f64| MARGIN + (1.0 - position(up, value)) * HEIGHT;
         let (bottom, right) = (MARGIN + HEIGHT, LEFT + WIDTH);
         let mut svg = format!(
-            "<div class=\"chart\"><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{} over {}\" font-size=\"11\" font-family=\"system-ui,sans-serif\" fill=\"currentColor\">",
+            "<div class=\"chart\"><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" font-size=\"11\" font-family=\"system-ui,sans-serif\" fill=\"currentColor\">",
             right + MARGIN,
             bottom + 2.0 * MARGIN,
-            escaped(up.label),
-            escaped(across.label)
+            escaped(alternative)
         );
         // Writing to a string does not fail.
         for value in ticks(up.range) {

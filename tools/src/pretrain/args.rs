@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args::{DumpArgs, RecipeArgs, ReportArgs, TrainArgs};
+use crate::args::{CheckArgs, DumpArgs, RecipeArgs, ReportArgs, TrainArgs};
 use crate::compare::CompareArgs;
 use crate::device_spec::DeviceSpec;
 use crate::schedule::ScheduleArgs;
@@ -30,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Pretrain by masked autoencoding (FCMAE), by a recipe; writes a run folder with log, curves and checkpoints
     Train(TrainArgs),
+    /// Look through the images of a recipe and count what would stop or hurt a pretraining; draw samples
+    Check(CheckArgs),
     /// Print parameters and the groups of a recipe's autoencoder with their learning rates, or the recipe itself
     Info(InfoArgs),
     /// Draw what a pretrained network imagines of hidden patches, beside the image and what it saw of it

@@ -1,5 +1,6 @@
 //! The images of a recipe: opened, generated when they are of that kind, and dealt into batches.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -9,8 +10,9 @@ use cvx_data::{
 };
 
 use super::recipe::{Data, Halves, Recipe, Source, Train};
+use crate::check;
 use crate::classify::Preprocessing;
-use crate::recipe::{ShapesData, resolve_path};
+use crate::recipe::{ShapesData, paths, resolve_path};
 use crate::waiting::Waiting;
 
 /// Images without truth.
@@ -21,6 +23,25 @@ pub(super) enum Images {
 }
 
 impl Images {
+    /// What a sample is called: a file, or a member of a shard.
+    pub(super) fn name(&self, index: usize) -> PathBuf {
+        match self {
+            Self::Folder(images) => images.file(index).to_owned(),
+            Self::Shards(images) => images.name(index),
+        }
+    }
+
+    /// The bytes of its file.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) fn bytes(&self, index: usize) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Folder(images) => check::read(images.file(index)),
+            Self::Shards(images) => images.bytes(index).map_err(|error| error.to_string()),
+        }
+    }
+
     /// Those that could not be read so far.
     pub(super) fn unreadable(&self) -> &Unreadable {
         match self {
@@ -48,19 +69,24 @@ impl Dataset for Images {
 
 /// Images to learn from, and images to be judged by; generated ones are written first if need be.
 pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
-    let Data { source, most_unreadable } = data;
-    let unreadable = || Unreadable::at_most(*most_unreadable);
-    let paths = |key: &str, paths: &[String]| {
-        paths.iter().map(|path| resolve_path(key, path)).collect::<Result<Vec<_>>>()
-    };
-    let [train, val] = match source {
+    let [train, val] = halves(data, data.most_unreadable)?;
+    Ok([Arc::new(train?), Arc::new(val?)])
+}
+
+/// The two halves, each by itself, so that what is wrong with one hides nothing of the other.
+///
+/// # Errors
+/// If images that are to be generated cannot be.
+pub(super) fn halves(data: &Data, most_unreadable: usize) -> Result<[Result<Images>; 2]> {
+    let unreadable = || Unreadable::at_most(most_unreadable);
+    Ok(match &data.source {
         Source::Folders(Halves { train, val }) => {
             let open = |key: &str, folders: &[String]| -> Result<Images> {
                 let folders = paths(key, folders)?;
                 let _waiting = Waiting::on_stderr(format!("looking through the folders of {key}"));
                 Ok(Images::Folder(ImageFolder::open(&folders, unreadable()).with_context(|| key.to_owned())?))
             };
-            [open("data.source.folders.train", train)?, open("data.source.folders.val", val)?]
+            [open("data.source.folders.train", train), open("data.source.folders.val", val)]
         }
         Source::Shards(Halves { train, val }) => {
             let open = |key: &str, shards: &[String]| -> Result<Images> {
@@ -68,21 +94,26 @@ pub(super) fn open(data: &Data) -> Result<[Arc<Images>; 2]> {
                 let _waiting = Waiting::on_stderr(format!("reading the shards of {key}"));
                 Ok(Images::Shards(TarShards::open(&shards, unreadable()).with_context(|| key.to_owned())?))
             };
-            [open("data.source.shards.train", train)?, open("data.source.shards.val", val)?]
+            [open("data.source.shards.train", train), open("data.source.shards.val", val)]
         }
         Source::Shapes(ShapesData { folder, seed, train_images, val_images, long_side }) => {
             let folder = resolve_path("data.source.shapes.folder", folder)?;
             let config =
                 ShapesConfig { seed: *seed, train: *train_images, val: *val_images, size: *long_side };
             let _waiting = Waiting::on_stderr(format!("writing shapes to {}", folder.display()));
-            let [train, val] = generate(&folder, &config)?;
-            [
-                Images::Folder(ImageFolder::open(&[train.images], unreadable())?),
-                Images::Folder(ImageFolder::open(&[val.images], unreadable())?),
-            ]
+            generate(&folder, &config)?
+                .map(|half| Ok(Images::Folder(ImageFolder::open(&[half.images], unreadable())?)))
         }
-    };
-    Ok([Arc::new(train), Arc::new(val)])
+    })
+}
+
+/// The files and folders that an entry lists.
+///
+/// # Errors
+/// If one is not there.
+pub(super) fn paths(key: &str, texts: &[String]) -> Result<Vec<PathBuf>> {
+    let there = |(index, text): (usize, &String)| paths::file_or_folder(&format!("{key}.{index}"), text);
+    texts.iter().enumerate().map(there).collect()
 }
 
 /// Batches to learn from: shuffled and augmented, a part of a batch at a time where it is split.

@@ -7,7 +7,7 @@ use cvx_backbone::Fcmae;
 use super::model::Architecture;
 use super::recipe::Recipe;
 use crate::initial::{checkpoint, from_checkpoint, other_pixels, strictness};
-use crate::recipe::{self, Init, WeightsFile, resolve_path};
+use crate::recipe::{self, Init, WeightsFile, paths};
 use crate::weights::model::Alone;
 use crate::weights::{self, Published};
 
@@ -24,7 +24,7 @@ pub(super) fn initial(recipe: &Recipe, device: &Device) -> Result<(Fcmae, Vec<St
             bail!("model.init: pretraining begins with `random` or with a `backbone`")
         }
         Init::Backbone(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.backbone", file)?;
+            let path = paths::file_or_folder("model.init.backbone", file)?;
             if let Some(checkpoint) = checkpoint(&path, key.as_deref())? {
                 return from_checkpoint(&checkpoint, fcmae, "backbone.", strictness(*strict));
             }

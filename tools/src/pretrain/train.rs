@@ -1,5 +1,6 @@
 //! `cvx-pretrain train`: from a recipe to a run folder with a pretrained encoder in it.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,21 +24,13 @@ use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::counted;
 
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "data.most_unreadable",
-    "evaluate.histograms",
-    "expect",
-];
+/// Entries of these recipes, besides those of all, that change no result beyond rounding: a resumed run may have others.
+const WITHOUT_EFFECT: [&str; 2] = ["evaluate.batch_size", "data.most_unreadable"];
 
 /// Unreadable images that are told by name.
 const TOLD: usize = 10;
@@ -47,10 +40,11 @@ const TOLD: usize = 10;
 /// # Errors
 /// If the recipe, its images or its run folder cannot be used.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the images are looked for, which may take minutes.
@@ -61,15 +55,15 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     // Images.
     let [train_set, val_set] = data::open(&recipe.data)?;
-    let loader = data::train_loader(&recipe, &train_set);
+    let loader = data::train_loader(recipe, &train_set);
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut fcmae, remarks) = initial(&recipe, &autodiff)?;
+    let (mut fcmae, remarks) = initial(recipe, &autodiff)?;
     let plan = recipe.plan();
     fcmae.backbone = fcmae.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&fcmae))?;
+    plan.groups(&params::trained(&fcmae)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
@@ -77,12 +71,18 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
     let steps_per_epoch = plan.steps_per_epoch(batches);
-    summarise(&recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
-    let mut trainer = plan.trainer(fcmae, run, model::describe(&recipe)?, batches)?;
+    let mut header = course::header(streams.out);
+    summarise(recipe, [&train_set, &val_set], &fcmae, args, [total_steps, steps_per_epoch], &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
+    let mut trainer = plan.trainer(fcmae, run, model::describe(recipe)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
-    let architecture = Architecture::of(&recipe);
+    let architecture = Architecture::of(recipe);
     let task = Task {
         collate: &|samples| images(samples, recipe.input.mean, recipe.input.std, &autodiff),
         losses: &|fcmae: &Fcmae, images: Tensor<4>, seed| {
@@ -91,14 +91,14 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             let mask = Arc::new(architecture.mask(recipe.input.side, &seeds));
             vec![("pixels", fcmae.loss(images, &mask))]
         },
-        evaluate: &|trainer| evaluate(&recipe, &architecture, trainer, &val_set, &device),
+        evaluate: &|trainer| evaluate(recipe, &architecture, trainer, &val_set, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out);
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);
     tell_unreadable([&train_set, &val_set], streams)?;
     let ended = ended?;
     let program = "cvx-pretrain";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// Judges the model as it is, on the device without autodiff.
@@ -150,9 +150,8 @@ fn summarise(
     fcmae: &Fcmae,
     args: &TrainArgs,
     [total_steps, steps_per_epoch]: [usize; 2],
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let num_images = |set: &Images| counted(set.len(), "image", "images");
     let patches = (recipe.input.side as usize / cvx_backbone::PATCH).pow(2);
     let mask = Architecture::of(recipe).mask(recipe.input.side, &[0]);

@@ -1,7 +1,7 @@
 //! Reading a recipe from a file, its bases and its overrides, and writing it back.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
@@ -40,6 +40,7 @@ impl Kind for Recipe {
 pub struct Resolved<R> {
     /// The recipe.
     pub recipe: R,
+    path: PathBuf,
     sources: Vec<Source>,
     places: Places,
 }
@@ -63,21 +64,17 @@ pub fn resolve<R: Kind>(path: &Path, sets: &[String]) -> Result<Resolved<R>> {
     for assignment in sets {
         let source = sources.len();
         let name = format!("--set {assignment}");
-        let below: Vec<&Node> = layers.iter().collect();
-        let layer = overrides::layer(assignment, source, &below)
+        let layer = overrides::apply(assignment, source, &mut layers)
             .with_context(|| format!("{name} does not fit {}", path.display()))?;
         sources.push(Source { name, text: assignment.clone(), is_file: false });
-        layers.insert(0, layer);
+        layers.splice(0..0, layer);
     }
     let places = RefCell::default();
     let stack: Vec<&Node> = layers.iter().collect();
     let read = R::deserialize(Stack::new(stack, &places));
     let recipe = read.map_err(|fault| explain(&fault, path, &sources, &layers))?;
-    let resolved = Resolved { recipe, sources, places: places.into_inner() };
-    resolved.recipe.check().map_err(|error| {
-        let place = resolved.place_of_error(&error);
-        anyhow!("{error:#}{place}").context(format!("{} cannot work", path.display()))
-    })?;
+    let resolved = Resolved { recipe, path: path.to_owned(), sources, places: places.into_inner() };
+    resolved.recipe.check().map_err(|error| resolved.cannot_work(&error))?;
     Ok(resolved)
 }
 
@@ -159,12 +156,18 @@ impl<R: Kind> Resolved<R> {
         })
     }
 
+    /// An error that begins with an entry of this recipe, with the recipe's name and where the entry is written.
+    pub(crate) fn cannot_work(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}{}", self.place_of_error(error))
+            .context(format!("{} cannot work", self.path.display()))
+    }
+
     fn place(&self, path: &str) -> Option<Place> {
         self.places.get(path).copied()
     }
 
     /// Where the entry stands that an error begins with, on a line of its own: `at coco.toml:12`.
-    fn place_of_error(&self, error: &anyhow::Error) -> String {
+    pub(crate) fn place_of_error(&self, error: &anyhow::Error) -> String {
         let text = error.to_string();
         let end = text.find([' ', ':', ',']).unwrap_or(text.len());
         let mut path = text[..end].replace('"', "");

@@ -7,6 +7,22 @@ use toml::de::DeValue;
 
 use super::layered::below;
 use super::source::{Content, Entry, Node, Place};
+use super::without::{WITHOUT, Without};
+
+/// Writes the assignment over `layers`: a new layer, or, of `without=train.ema`, entries fewer in those there are.
+pub(super) fn apply(assignment: &str, source: usize, layers: &mut [Node]) -> Result<Option<Node>> {
+    let below: Vec<&Node> = layers.iter().collect();
+    match assignment.split_once('=').filter(|(path, _)| path.trim() == WITHOUT) {
+        None => layer(assignment, source, &below).map(Some),
+        Some((path, text)) => {
+            let Ok(taken) = Without::list(value(text, source, path.len() + 1)) else {
+                bail!("`{WITHOUT}` must list entries, as in {WITHOUT}=train.ema")
+            };
+            taken.iter().try_for_each(|without| without.apply(layers))?;
+            Ok(None)
+        }
+    }
+}
 
 /// The assignment `key.path=value` as a layer over `layers`, the last of which was written first; it is source number
 /// `source`.
@@ -14,7 +30,7 @@ use super::source::{Content, Entry, Node, Place};
 /// The value is read as TOML (`4`, `0.5`, `true`, `[27, 33]`, `{ flip = { .. } }`); what is not
 /// TOML is a string, so quotes are rarely needed. Positions in a list are numbers, from 0. A table replaces what was there,
 /// as every value does.
-pub(super) fn layer(assignment: &str, source: usize, layers: &[&Node]) -> Result<Node> {
+fn layer(assignment: &str, source: usize, layers: &[&Node]) -> Result<Node> {
     let (path, text) =
         assignment.split_once('=').context("expected `key.path=value`, as in `train.epochs=3`")?;
     let keys: Vec<&str> = path.trim().split('.').collect();

@@ -1,9 +1,9 @@
 //! Paths in a recipe: relative to the current folder, or below `$CVX_DATA/`.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The one variable a recipe's path may begin with.
 const DATA_PREFIX: &str = "$CVX_DATA/";
@@ -24,6 +24,41 @@ pub fn resolve(key: &str, text: &str) -> Result<PathBuf> {
         )
     })?;
     Ok(PathBuf::from(root).join(rest))
+}
+
+/// As [`resolve`], of a folder that must be there.
+///
+/// # Errors
+/// Also if it is not.
+pub(crate) fn folder(key: &str, text: &str) -> Result<PathBuf> {
+    there(key, text, "folder", Path::is_dir)
+}
+
+/// As [`resolve`], of a file that must be there.
+///
+/// # Errors
+/// Also if it is not.
+pub(crate) fn file(key: &str, text: &str) -> Result<PathBuf> {
+    there(key, text, "file", Path::is_file)
+}
+
+/// As [`resolve`], of a file or a folder that must be there.
+///
+/// # Errors
+/// Also if it is not.
+pub(crate) fn file_or_folder(key: &str, text: &str) -> Result<PathBuf> {
+    there(key, text, "file or folder", Path::exists)
+}
+
+fn there(key: &str, text: &str, what: &str, is_there: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    let path = resolve(key, text)?;
+    let meant = if path == Path::new(text) { String::new() } else { format!(" ({})", path.display()) };
+    // Whoever may not look into a folder is told so, and not that there is nothing.
+    if let Err(error) = path.try_exists() {
+        return Err(error).with_context(|| format!("{key} = \"{text}\"{meant}"));
+    }
+    ensure!(is_there(&path), "{key} = \"{text}\": no such {what}{meant}");
+    Ok(path)
 }
 
 #[cfg(test)]

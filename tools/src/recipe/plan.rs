@@ -16,6 +16,7 @@ use crate::train::progress::Progress;
 use crate::train::run_folder::RunFolder;
 use crate::train::schedule;
 use crate::train::trainer::{Every, Patience, Trainer, TrainerConfig, TrainerParts};
+use crate::wording::counted;
 
 /// A run as its recipe describes it, but for model and data.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +124,21 @@ impl Plan<'_> {
             writeln!(out, "frozen      {}", self.freeze.join(", "))?;
         }
         Ok(())
+    }
+
+    /// That the learning rate never arrives, if so.
+    pub(crate) fn doubt_warmup(&self, batches_per_epoch: usize) -> Option<String> {
+        let (warmup, steps_per_epoch) = (self.schedule.warmup_steps, self.steps_per_epoch(batches_per_epoch));
+        let (total, epochs, lr) = (self.total_steps(batches_per_epoch), self.epochs, self.lr());
+        // A warm-up of one step is none.
+        (warmup >= total && total > 0 && warmup > 1).then(|| {
+            let (steps, epochs) = (counted(total, "step", "steps"), counted(epochs, "epoch", "epochs"));
+            let when = if warmup > total { "before" } else { "as" };
+            format!(
+                "schedule.warmup_steps = {warmup}: the training has {steps} ({epochs} of {steps_per_epoch}), so it ends \
+                 {when} its rate reaches {lr}"
+            )
+        })
     }
 
     /// Which parameter is updated how.

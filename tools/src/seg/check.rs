@@ -16,7 +16,7 @@ use super::initial::initial;
 use super::pictures::colors_of;
 use super::recipe::Recipe;
 use crate::args::CheckArgs;
-use crate::browse::{browse, file_and_size};
+use crate::browse::{Sheet, browse, file_and_size, tell};
 use crate::check::{self, Course, Decoded};
 use crate::counting::Counting;
 use crate::draw::{Legend, label_overlay};
@@ -35,7 +35,8 @@ const OPACITY: f32 = 0.55;
 
 /// Checks images and labels of both halves; ends with [`Exit::BadInput`] if training would stop.
 pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let source = Source::of(&recipe.data)?;
     let names = &source.classes.names;
     let read = if args.images { ImagesRead::Pixels } else { ImagesRead::Headers };
@@ -46,6 +47,11 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Some recipes judge what they train on.
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
+        if name == "train" {
+            source.expect_train()?
+        } else {
+            source.expect_val()?
+        }
         let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
         let report =
             check_segmentation(half, &source.encoding, names, source.first_images, read, &|pairs, total| {
@@ -62,7 +68,7 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         // What keeps it from being opened is among the problems.
         if let Ok(folder) = &opened {
             if name == "train" {
-                doubt_course(&recipe, folder, &mut findings);
+                doubt_course(recipe, folder, &mut findings);
             }
             if args.images {
                 let files: Vec<(PathBuf, _)> =
@@ -89,18 +95,19 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     if !args.images {
         writeln!(streams.out, "{}", check::NOT_DECODED)?;
     }
-    if let Err(error) = source.compare_classes(&recipe) {
+    if let Err(error) = source.compare_classes(recipe) {
         num_errors += 1;
         writeln!(streams.out, "  error: {error}")?;
     }
     if num_errors == 0 {
-        let initial = initial(&recipe, names, &Device::flex());
-        num_errors += check::beginning(initial, &recipe.plan(), streams.out)?;
+        let initial = initial(recipe, names, &Device::flex());
+        num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
-    if let Some(count) = args.browse
-        && num_errors == 0
-    {
-        draw_samples(&recipe, &source, count, args, streams)?;
+    if let Some(count) = args.browse {
+        for name in ["train", "validation"] {
+            let drawn = draw_samples(recipe, &source, count, args, name);
+            tell(name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
+        }
     }
     if num_errors > 0 {
         writeln!(streams.out, "training would stop: {}", counted(num_errors, "error", "errors"))?;
@@ -180,14 +187,14 @@ fn doubt_course(recipe: &Recipe, folder: &Arc<SegmentationFolder>, findings: &mu
     }
 }
 
-/// Sheets of samples: of training as its first epoch sees them, of validation resized as they are judged.
+/// A sheet of samples: of training as its first epoch sees them, of validation resized as they are judged.
 fn draw_samples(
     recipe: &Recipe,
     source: &Source,
     count: usize,
     args: &CheckArgs,
-    streams: &mut Streams<'_>,
-) -> Result<()> {
+    name: &str,
+) -> Result<Sheet> {
     let names = &source.classes.names;
     let colors = colors_of(recipe, &source.classes)?;
     let draw = |sample: &Sample| -> RgbImage {
@@ -197,13 +204,12 @@ fn draw_samples(
             None => sample.image.clone(),
         }
     };
-    let train = data::train_loader(recipe, &source.open_train()?)?;
-    let judged = val_with_labels(recipe, source)?;
-    for (loader, name) in [(train, "train"), (judged, "validation")] {
-        let path = browse(&loader, count, &draw, &file_and_size, &args.out, name)?;
-        writeln!(streams.out, "{name}: samples with their truth are drawn in {}", path.display())?;
-    }
-    Ok(())
+    let loader = if name == "train" {
+        data::train_loader(recipe, &source.open_train()?)?
+    } else {
+        val_with_labels(recipe, source)?
+    };
+    browse(&loader, count, &draw, &file_and_size, &args.out, name)
 }
 
 /// Validation images with their labels, resized as they are judged.
@@ -215,6 +221,7 @@ fn val_with_labels(recipe: &Recipe, source: &Source) -> Result<Loader> {
     let sampler = BatchSampler::shuffled(&vec![(1, 1); folder.len()], 1, recipe.seed);
     Ok(Loader::new(Arc::new(folder), Arc::new(pipeline), sampler, recipe.train.workers))
 }
+
 /// How much of the pixels, and of the images, each class has.
 fn write_shares(report: &SegmentationReport, names: &[String], out: &mut dyn std::io::Write) -> Result<()> {
     let labelled: u64 = report.classes.iter().map(|class| class.pixels).sum();

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::inference::SHORTEST_INPUT;
 use super::recipe::{Data, FolderData, Head, Recipe};
-use crate::recipe::{Input, ShapesData, TransformRecipe, resolve_path};
+use crate::recipe::{Input, ShapesData, TransformRecipe, paths, resolve_path};
 use crate::waiting::Waiting;
 use crate::wording::{abridged, counted};
 
@@ -25,6 +25,8 @@ pub(super) struct Source {
     pub(super) encoding: LabelEncoding,
     pub(super) classes: ClassList,
     pub(super) first_images: Option<usize>,
+    /// What must be there for each half, as the recipe names it: entry, text, and whether it is a folder.
+    named: [Vec<(String, String, bool)>; 2],
 }
 
 impl Source {
@@ -41,7 +43,8 @@ impl Source {
                     .map(|LabelledSplit { images, labels }| SegmentationSource::new(images, labels));
                 let encoding = LabelEncoding::Index { zero: ZeroLabel::Class, ignored: Vec::new() };
                 let classes = ClassList::named(LABELLED_SHAPES_CLASSES.map(String::from).into());
-                Ok(Self { train, val, encoding, classes, first_images: None })
+                let named = [Vec::new(), Vec::new()];
+                Ok(Self { train, val, encoding, classes, first_images: None, named })
             }
         }
     }
@@ -76,7 +79,18 @@ impl Source {
                 }
                 Ok(source)
             };
+        let named = |half: &str, images: &str, labels: &str, list: &Option<String>| {
+            let entry = |name: &str| format!("data.folders.{half}_{name}");
+            let folders = [("images", images), ("labels", labels)];
+            let folders = folders.map(|(name, text)| (entry(name), text.to_owned(), true));
+            let list = list.iter().map(|text| (entry("list"), text.clone(), false));
+            folders.into_iter().chain(list).collect()
+        };
         Ok(Self {
+            named: [
+                named("train", train_images, train_labels, train_list),
+                named("val", val_images, val_labels, val_list),
+            ],
             train: half("train", train_images, train_labels, train_list)?,
             val: half("val", val_images, val_labels, val_list)?,
             encoding: labels.encoding(),
@@ -85,8 +99,25 @@ impl Source {
         })
     }
 
+    /// Whether everything that the recipe names of the training half is there.
+    ///
+    /// # Errors
+    /// If it is not; names the entry.
+    pub(super) fn expect_train(&self) -> Result<()> {
+        expect(&self.named[0])
+    }
+
+    /// The same of the validation half.
+    ///
+    /// # Errors
+    /// As [`Source::expect_train`].
+    pub(super) fn expect_val(&self) -> Result<()> {
+        expect(&self.named[1])
+    }
+
     /// The training half.
     pub(super) fn open_train(&self) -> Result<Arc<SegmentationFolder>> {
+        self.expect_train()?;
         let names = self.classes.names.clone();
         let _waiting = Waiting::on_stderr(format!("looking through {}", self.train.images.display()));
         let folder = SegmentationFolder::for_training(&self.train, self.encoding.clone(), names)?;
@@ -95,6 +126,7 @@ impl Source {
 
     /// The validation half.
     pub(super) fn open_val(&self) -> Result<Arc<SegmentationFolder>> {
+        self.expect_val()?;
         let names = self.classes.names.clone();
         let _waiting = Waiting::on_stderr(format!("looking through {}", self.val.images.display()));
         let folder = SegmentationFolder::for_evaluation(&self.val, self.encoding.clone(), names)?;
@@ -122,6 +154,13 @@ impl Source {
         );
         Ok(())
     }
+}
+
+fn expect(named: &[(String, String, bool)]) -> Result<()> {
+    named.iter().try_for_each(|(entry, text, is_folder)| {
+        let there = if *is_folder { paths::folder(entry, text) } else { paths::file(entry, text) };
+        there.map(drop)
+    })
 }
 
 /// Batches to train on: shuffled and augmented, a part of a batch at a time where it is split.

@@ -1,15 +1,16 @@
 //! `cvx-seg info`: what a recipe's model is made of, without data and without training.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::prelude::*;
+use cvx_data::{BatchSampler, Dataset as _};
 
 use super::args::InfoArgs;
 use super::bench::Bench;
-use super::data::{self, Source};
+use super::data::Source;
 use super::flops::Flops;
 use super::initial::random;
 use super::model::Architecture;
-use super::recipe::Recipe;
+use super::recipe::{Data, Recipe};
 use crate::exit::{Exit, Streams};
 use crate::recipe;
 use crate::train::params;
@@ -21,14 +22,14 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         streams.out.write_all(resolved.dump()?.as_bytes())?;
         return Ok(Exit::Done);
     }
-    let recipe = resolved.recipe;
+    let recipe = &resolved.recipe;
     let out = &mut *streams.out;
     if args.bench_args.bench {
-        let bench = Bench { recipe: &recipe, setting: args.bench_args.setting(args.size)? };
+        let bench = Bench { recipe, setting: args.bench_args.setting(args.size)? };
         writeln!(out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }
-    let segmentor = random(&recipe, &Device::flex());
+    let segmentor = random(recipe, &Device::flex());
     writeln!(out, "{:<14} {:>12}", "parameters", "count")?;
     for (part, count) in [
         ("backbone", params::count_trained(&segmentor.backbone)),
@@ -41,7 +42,7 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     let [height, width] = args.size;
     let backbone = recipe.model.config();
-    let flops = Flops::count(&backbone, &Architecture::of(&recipe).upernet, args.size);
+    let flops = Flops::count(&backbone, &Architecture::of(recipe).upernet, args.size);
     writeln!(out, "\n{:<14} {:>12}", "GFLOPs", format!("{height}x{width}"))?;
     let Flops { backbone: body, pooling, fpn, fusion } = flops;
     for (part, count) in
@@ -58,9 +59,7 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     }
 
     let plan = recipe.plan();
-    let groups = plan
-        .groups(&params::trained(&segmentor))
-        .with_context(|| format!("{} cannot work", args.recipe.recipe.display()))?;
+    let groups = plan.groups(&params::trained(&segmentor)).map_err(|error| resolved.cannot_work(&error))?;
     writeln!(
         out,
         "\nlr = {}, of which each group has its share\n{}",
@@ -68,9 +67,19 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         groups.table(plan.lr())
     )?;
     let count = || {
-        let train_set = Source::of(&recipe.data)?.open_train()?;
-        Ok(data::train_loader(&recipe, &train_set)?.batches_per_epoch())
+        if let Data::Shapes(shapes) = &recipe.data {
+            // They need not be drawn to be counted.
+            return Ok(shapes.train_images);
+        }
+        Ok(Source::of(&recipe.data)?.open_train()?.len())
     };
-    args.schedule_args.tell(&plan, &groups, &backbone.drop_path_rates(), count, out)?;
+    args.schedule_args.tell(
+        &plan,
+        &groups,
+        &backbone.drop_path_rates(),
+        BatchSampler::joining_last,
+        count,
+        out,
+    )?;
     Ok(Exit::Done)
 }

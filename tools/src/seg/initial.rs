@@ -7,7 +7,7 @@ use super::description::{expect_recipe, expect_recipe_of};
 use super::model::Segmentor;
 use super::recipe::{Head, Recipe};
 use crate::initial::{checkpoint, expect_classes, from_checkpoint, other_pixels, strictness};
-use crate::recipe::{Init, WeightsFile, resolve_path};
+use crate::recipe::{Init, WeightsFile, paths};
 use crate::weights::{self, Published};
 
 /// The entry of an architecture that a file to start from may differ in: layers that depend on it are drawn afresh.
@@ -38,7 +38,7 @@ pub(super) fn initial(
         Init::Random => Ok((segmentor, Vec::new())),
         Init::Detector(_) => bail!("model.init.detector: holds no segmentor"),
         Init::Segmentor(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.segmentor", file)?;
+            let path = paths::file_or_folder("model.init.segmentor", file)?;
             match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => {
                     if *strict {
@@ -60,7 +60,7 @@ pub(super) fn initial(
             }
         }
         Init::Backbone(WeightsFile { file, strict, key }) => {
-            let path = resolve_path("model.init.backbone", file)?;
+            let path = paths::file_or_folder("model.init.backbone", file)?;
             match checkpoint(&path, key.as_deref())? {
                 Some(checkpoint) => from_checkpoint(&checkpoint, segmentor, "backbone.", strictness(*strict)),
                 None => {

@@ -1,5 +1,7 @@
 //! `cvx-seg report`: one page about a run.
 
+use std::io::Write;
+
 use anyhow::Result;
 use cvx_data::{ClassIou, ConfusionMatrix, Dataset as _};
 
@@ -16,14 +18,13 @@ use crate::exit::{Exit, Streams};
 use crate::page::{Page, confusion};
 use crate::recipe;
 use crate::run_report::{Run, chosen, pictures};
-use crate::train::checkpoint::Checkpoint;
 
 /// Writes the page; what needs the validation images is left out, with a warning, where they cannot be read.
 pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let run = Run::open(&args.run)?;
     let recipe: Recipe = recipe::load(&run.recipe_path(), &args.set)?;
     let mut page = run.begin(&recipe.evaluate.best_by);
-    if let Err(error) = judge(args, &recipe, &run, &mut page) {
+    if let Err(error) = judge(args, &recipe, &run, &mut page, streams.err) {
         writeln!(streams.err, "warning: the page has no predictions: {error:#}")?;
         page.paragraph(&format!("There are no predictions on this page: {error:#}"));
     }
@@ -33,8 +34,8 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 }
 
 /// What the best model takes the pixels of the validation images for.
-fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Result<()> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page, err: &mut dyn Write) -> Result<()> {
+    let checkpoint = run.judged(page, err)?;
     expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
     let source = Source::of(&recipe.data)?;
@@ -83,10 +84,10 @@ fn judge(args: &ReportArgs, recipe: &Recipe, run: &Run, page: &mut Page) -> Resu
 
     page.heading("What it looks like");
     page.note(
-        "Left what pixels were taken for, right what they are; images are ordered by their own mean IoU.",
+        "First what pixels were taken for, then what they are, with the shares of both; images are ordered by their own mean IoU.",
     );
     pictures(page, &chosen(&scores, args.pictures), &mut |index| {
-        let mut pair = drawn.pair(&val_set, index)?;
+        let mut pair = drawn.pair_with_key(&val_set, index)?;
         pair.caption += &format!(": mean IoU {:.3}", scores[index]);
         Ok(pair)
     })

@@ -1,5 +1,6 @@
 //! `cvx-seg train`: from a recipe to a run folder with a trained segmentor in it.
 
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -25,62 +26,60 @@ use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
 use crate::train::params;
 use crate::train::pending::Losses;
-use crate::train::run_folder::{RunFolder, Start, Told};
+use crate::train::run_folder::{RunFolder, Start};
+use crate::train::told::Told;
 use crate::train::trainer::Trainer;
 use crate::wording::{abridged, counted};
-
-/// Entries of a recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.histograms",
-    "expect",
-];
 
 /// Validation images that are shown with what they are taken for, at each evaluation.
 const PICTURES: usize = 4;
 
 /// Trains, evaluates on the way, keeps the best, and compares it with the recipe's expectation.
 pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
-    let interrupt = Interrupt::after(args.max_time);
+    let mut interrupt = Interrupt::after(args.max_time);
 
     // What is asked for.
-    let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = &written.recipe;
     let device = args.device.open()?;
 
     // Whether the run may begin is known before the data are read.
     let resolved = recipe.to_toml()?;
     let start = if args.resume { Start::Resume } else { Start::Fresh };
-    let told = Told { recipe: &resolved, without_effect: &WITHOUT_EFFECT, start };
+    let told = Told { recipe: &resolved, without_effect: &[], start };
     RunFolder::expect(&recipe.run.folder, &told)?;
 
     // Data.
     let source = Source::of(&recipe.data)?;
-    source.compare_classes(&recipe)?;
+    source.compare_classes(recipe)?;
     let (train_set, val_set) = (source.open_train()?, source.open_val()?);
-    let loader = data::train_loader(&recipe, &train_set)?;
+    let loader = data::train_loader(recipe, &train_set)?;
 
     // The model.
     let autodiff = device.clone().autodiff();
-    let (mut segmentor, remarks) = initial(&recipe, &source.classes.names, &autodiff)?;
+    let (mut segmentor, remarks) = initial(recipe, &source.classes.names, &autodiff)?;
     let plan = recipe.plan();
     segmentor.backbone = segmentor.backbone.recomputing(plan.recompute_stages);
     // What does not fit is known before the folder is there.
-    plan.groups(&params::trained(&segmentor))?;
+    plan.groups(&params::trained(&segmentor)).map_err(|error| written.cannot_work(&error))?;
 
     // The run.
     let run = RunFolder::open(&recipe.run.folder, &told)?;
     Environment::here(args.device).record(run.path())?;
     let batches = loader.batches_per_epoch();
     let total_steps = plan.total_steps(batches);
-    summarise(&recipe, [&train_set, &val_set], &segmentor, args, total_steps, streams)?;
-    remarks.iter().try_for_each(|remark| writeln!(streams.out, "weights     {remark}"))?;
-    plan.tell(streams.out)?;
-    let mut trainer = plan.trainer(segmentor, run, describe(&recipe, &source.classes.names)?, batches)?;
+    let mut header = course::header(streams.out);
+    summarise(recipe, [&train_set, &val_set], &segmentor, args, total_steps, &mut header)?;
+    remarks.iter().try_for_each(|remark| writeln!(header, "weights     {remark}"))?;
+    run.changes().tell(&mut header)?;
+    plan.tell(&mut header)?;
+    drop(header);
+    if let Some(doubt) = plan.doubt_warmup(batches) {
+        writeln!(streams.err, "WARNING: {doubt}")?;
+    }
+    let mut trainer = plan.trainer(segmentor, run, describe(recipe, &source.classes.names)?, batches)?;
     trainer.spread_wanted(recipe.evaluate.histograms);
-    let colors = colors_of(&recipe, &source.classes)?;
+    let colors = colors_of(recipe, &source.classes)?;
     let task = Task {
         collate: &|samples| {
             let size = data::padded_size(samples, &recipe.train.transforms, &recipe.input);
@@ -89,13 +88,13 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|segmentor: &Segmentor, batch: Batch, _| {
             by_name(segmentor.losses(batch.images, batch.labels))
         },
-        evaluate: &|trainer| evaluate(&recipe, trainer, &val_set, &colors, &device),
+        evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &colors, &device),
     };
-    let ended = task.run(&mut trainer, &loader, interrupt, streams.out)?;
+    let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;
 
     let program = "cvx-seg";
     let command = args.resume_command(program);
-    course::conclude(trainer, ended, program, &command, plan.best_by, &recipe.expect, streams)
+    course::conclude(trainer, (ended, &interrupt), program, &command, plan.best_by, &recipe.expect, streams)
 }
 
 /// The losses of both heads, in the order in which they are shown.
@@ -147,9 +146,8 @@ fn summarise(
     segmentor: &Segmentor,
     args: &TrainArgs,
     total_steps: usize,
-    streams: &mut Streams<'_>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    let out = &mut *streams.out;
     let names = train_set.class_names();
     writeln!(out, "recipe      {}", args.recipe.recipe.display())?;
     writeln!(out, "train       {}", counted(train_set.len(), "image", "images"))?;

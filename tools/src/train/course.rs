@@ -13,6 +13,7 @@ use crate::run_report::Pair;
 use crate::train::interrupt::{Interrupt, Reason};
 use crate::train::pending::Losses;
 use crate::train::trainer::Trainer;
+use crate::verbosity::{Verbosity, verbosity};
 use crate::verdict::{self, Expect};
 
 /// What an evaluation came to.
@@ -52,7 +53,7 @@ impl<M: Module, B> Task<'_, M, B> {
         &self,
         trainer: &mut Trainer<M>,
         loader: &Loader,
-        mut interrupt: Interrupt,
+        interrupt: &mut Interrupt,
         out: &mut dyn Write,
     ) -> Result<Ended> {
         interrupt.listen()?;
@@ -133,13 +134,21 @@ fn interrupted<M: Module>(trainer: &mut Trainer<M>, reason: Reason) -> Result<En
     Ok(Ended::Interrupted(reason))
 }
 
+/// Where what is about to happen is told: nowhere, with `-q`.
+pub(crate) fn header<'a>(out: &'a mut dyn Write) -> Box<dyn Write + 'a> {
+    match verbosity() {
+        Verbosity::Quiet => Box::new(std::io::sink()),
+        Verbosity::Normal | Verbosity::Verbose => Box::new(out),
+    }
+}
+
 /// The end of a run in this process: what came out of it, or what to type to go on with it.
 ///
 /// # Errors
 /// If the end cannot be saved.
 pub(crate) fn conclude<M: Module>(
     trainer: Trainer<M>,
-    ended: Ended,
+    (ended, interrupt): (Ended, &Interrupt),
     program: &str,
     command: &str,
     best_by: &str,
@@ -156,6 +165,6 @@ pub(crate) fn conclude<M: Module>(
         return Ok(Exit::Done);
     }
     let (metrics, best) = (run.metrics(), run.best_checkpoint());
-    trainer.finish()?;
+    trainer.finish(interrupt)?;
     verdict::of_run(best_by, expect, &metrics, &best, program, streams)
 }

@@ -24,6 +24,11 @@ pub fn first_difference(first: &Value, second: &Value, ignored: &[&str]) -> Opti
     below("", first, second, ignored)
 }
 
+/// The value at a path of keys with dots between; null where there is none.
+pub fn at(tree: &Value, path: &str) -> Value {
+    path.split('.').try_fold(tree, |value, key| value.get(key)).cloned().unwrap_or(Value::Null)
+}
+
 fn below(path: &str, first: &Value, second: &Value, ignored: &[&str]) -> Option<Difference> {
     if first == second || ignored.contains(&path) {
         return None;

@@ -1,12 +1,23 @@
 //! When a run is to stop before its end: at a signal, or when its time is over.
 
 use std::fmt;
+#[cfg(unix)]
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// What a first signal is answered by.
+#[cfg(unix)]
+const STOPPING: &str = "stopping after this step; a second signal ends at once";
+
+/// Time between two looks for a signal, while there is nothing else to do.
+const LOOKING: Duration = Duration::from_millis(100);
 
 /// Why a run stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +66,63 @@ impl Interrupt {
             };
             register().with_context(|| format!("signal {number} cannot be listened to"))?;
         }
+        self.tell_at_once()?;
         // Another thread may have been first; its run then has handlers of its own.
         let _ = SIGNAL.set(Arc::clone(&self.signal));
         Ok(())
     }
 
+    /// Says at once that a signal was understood: a step may take a minute. The handler writes a byte to a pipe, as it
+    /// may, and a thread that waits for it does the rest.
+    #[cfg(unix)]
+    fn tell_at_once(&self) -> Result<()> {
+        let pipe = || -> io::Result<()> {
+            let (mut waits, told) = UnixStream::pair()?;
+            for number in [SIGINT, SIGTERM] {
+                signal_hook::low_level::pipe::register(number, told.try_clone()?)?;
+            }
+            std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+                let mut stderr = io::stderr();
+                // Below a progress bar and the terminal's own `^C`.
+                let below = if stderr.is_terminal() { "\n" } else { "" };
+                if waits.read_exact(&mut [0]).is_ok() {
+                    let _ = writeln!(stderr, "{below}{STOPPING}");
+                }
+            })?;
+            Ok(())
+        };
+        pipe().context("signals cannot be listened to")
+    }
+
+    #[cfg(not(unix))]
+    fn tell_at_once(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Why to stop now, if there is a reason.
     pub fn reason(&self) -> Option<Reason> {
-        match self.signal.load(Ordering::Relaxed) as i32 {
-            SIGINT => return Some(Reason::Interrupted),
-            SIGTERM => return Some(Reason::Terminated),
-            _ => {}
+        self.signalled().or_else(|| self.most.filter(|most| self.began.elapsed() >= *most).map(Reason::Time))
+    }
+
+    /// Waits for so long, or until a signal comes or has come: then it is true.
+    pub fn signalled_within(&self, wait: Duration) -> bool {
+        let began = Instant::now();
+        while self.signalled().is_none() {
+            let left = wait.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(left.min(LOOKING));
         }
-        self.most.filter(|most| self.began.elapsed() >= *most).map(Reason::Time)
+        true
+    }
+
+    fn signalled(&self) -> Option<Reason> {
+        match self.signal.load(Ordering::Relaxed) as i32 {
+            SIGINT => Some(Reason::Interrupted),
+            SIGTERM => Some(Reason::Terminated),
+            _ => None,
+        }
     }
 }
 

@@ -43,14 +43,19 @@ pub fn newest(run: &RunFolder) -> Result<Newest> {
             Err(error) => failures.push(error),
         }
     }
-    match <[anyhow::Error; 1]>::try_from(failures) {
-        Ok([error]) => Err(error),
-        Err(failures) if failures.is_empty() => Ok(Newest { checkpoint: None, skipped: Vec::new() }),
-        Err(failures) => {
-            let told: Vec<String> = failures.iter().map(|error| format!("\n{error:#}")).collect();
-            bail!("none of the {} checkpoints of this run can be used:{}", told.len(), told.concat())
-        }
-    }
+    let told: Vec<String> = failures.iter().map(|error| format!("{error:#}\n")).collect();
+    let which = match told.len() {
+        0 => return Ok(Newest { checkpoint: None, skipped: Vec::new() }),
+        1 => "the only checkpoint of this run cannot be used".to_owned(),
+        several => format!("none of the {several} checkpoints of this run can be used"),
+    };
+    let best = run.best_checkpoint();
+    let from_best = if best.exists() {
+        format!("; a new run may begin with the weights of {}, as its model.init", best.display())
+    } else {
+        String::new()
+    };
+    bail!("{which}:\n{}put a copy back, or train into another folder{from_best}", told.concat())
 }
 
 /// Gives what `last` is, after `step` steps, a second name, before another takes its place.

@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod entries;
 pub mod kept;
 pub mod run_folder;
+pub mod told;
 
 pub mod histogram;
 pub mod metrics_file;

@@ -12,11 +12,10 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::Value;
+use anyhow::{Context as _, Result, bail};
 
 use crate::train::atomic_file;
-use crate::train::entries::{self, Difference};
+use crate::train::told::{Changes, Told};
 
 /// Whether a folder is expected to be new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +26,14 @@ pub enum Start {
     Resume,
 }
 
-/// What a run is told, as far as its folder is concerned.
-#[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
-    /// The resolved recipe, TOML.
-    pub recipe: &'a str,
-    /// Entries of it that change no result, as `train.workers`: a resumed run may have others.
-    pub without_effect: &'a [&'a str],
-    /// Whether the folder is expected to be new.
-    pub start: Start,
-}
-
 /// The folder of a run, locked against a second process until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     start: Start,
+    changes: Changes,
+    /// The recipe given, until it takes the place of the one before.
+    next_recipe: Option<String>,
     _lock: File,
 }
 
@@ -51,11 +42,11 @@ impl RunFolder {
     ///
     /// # Errors
     /// If a run is there and `start` is [`Start::Fresh`]; if its recipe is another one.
-    pub fn expect(path: &Path, told: &Told<'_>) -> Result<()> {
+    pub fn expect(path: &Path, told: &Told<'_>) -> Result<Changes> {
         let name = path.display();
         let recipe_path = path.join("recipe.toml");
         if !recipe_path.exists() {
-            return Ok(());
+            return Ok(Changes::default());
         }
         if told.start == Start::Fresh {
             bail!(
@@ -64,7 +55,7 @@ impl RunFolder {
             );
         }
         let old = fs::read_to_string(&recipe_path).with_context(|| recipe_path.display().to_string())?;
-        same_recipe(&recipe_path, &old, told)
+        Changes::since(&recipe_path, &old, told)
     }
 
     /// Creates the folder, or with [`Start::Resume`] enters it.
@@ -72,7 +63,7 @@ impl RunFolder {
     /// # Errors
     /// As [`RunFolder::expect`]; if another process trains in it; if it cannot be created.
     pub fn open(path: &Path, told: &Told<'_>) -> Result<Self> {
-        Self::expect(path, told)?;
+        let changes = Self::expect(path, told)?;
         let name = path.display();
         fs::create_dir_all(path.join("checkpoints")).with_context(|| format!("run folder {name}"))?;
         let lock = File::create(path.join(".lock")).with_context(|| format!("run folder {name}"))?;
@@ -82,11 +73,29 @@ impl RunFolder {
             // Some network file systems have no locks; the run is then trusted to be alone.
             Err(TryLockError::Error(_)) => {}
         }
-        let recipe_path = path.join("recipe.toml");
-        if !recipe_path.exists() {
-            atomic_file::replace(&recipe_path, |file| Ok(file.write_all(told.recipe.as_bytes())?))?;
+        let next_recipe = Some(told.recipe.to_owned());
+        let mut run = Self { path: path.to_owned(), start: told.start, changes, next_recipe, _lock: lock };
+        if !run.recipe().exists() {
+            run.adopt_recipe()?;
         }
-        Ok(Self { path: path.to_owned(), start: told.start, _lock: lock })
+        Ok(run)
+    }
+
+    /// Keeps the recipe given in place of the one before, as it may once it is known that the run can go on under it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn adopt_recipe(&mut self) -> Result<()> {
+        let Some(recipe) = self.next_recipe.take() else { return Ok(()) };
+        if fs::read_to_string(self.recipe()).is_ok_and(|kept| kept == recipe) {
+            return Ok(());
+        }
+        atomic_file::replace(&self.recipe(), |file| Ok(file.write_all(recipe.as_bytes())?))
+    }
+
+    /// What it is told otherwise than before.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The folder.
@@ -142,19 +151,5 @@ impl RunFolder {
     /// The folder of TensorBoard's event files.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
-    }
-}
-
-/// A resumed run is only the same run under the same recipe.
-fn same_recipe(path: &Path, old: &str, told: &Told<'_>) -> Result<()> {
-    let name = path.display();
-    let old: Value = toml::from_str(old).map_err(|e| anyhow!("{name}: not a recipe: {e}"))?;
-    let new: Value = toml::from_str(told.recipe).context("the recipe given is not one")?;
-    match entries::first_difference(&old, &new, told.without_effect) {
-        None => Ok(()),
-        Some(Difference { path, first, second }) => bail!(
-            "{name} is not the recipe given: `{path}` is {first}, given is {second}; resume with the run's own recipe, \
-             or train into another folder"
-        ),
     }
 }

@@ -17,7 +17,7 @@
 //!     trainer.finish_epoch()?;
 //!     trainer.save_or_warn();
 //! }
-//! let model = trainer.finish()?;
+//! let model = trainer.finish(&interrupt)?;
 //! ```
 //!
 //! Whatever else fails in the loop goes through [`Trainer::stop`], so that no update is lost. A disk that is full or away
@@ -25,7 +25,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -33,6 +33,7 @@ use crate::memory;
 use crate::train::adamw::AdamW;
 use crate::train::checkpoint::{Description, Position};
 use crate::train::ema::{Ema, EmaConfig};
+use crate::train::interrupt::Interrupt;
 use crate::train::metrics_file::MetricsFile;
 use crate::train::params;
 use crate::train::pending::{Losses, Measured, Pending};
@@ -45,6 +46,7 @@ use crate::train::tensorboard::EventWriter;
 
 mod evaluations;
 mod opening;
+mod refusals;
 mod saving;
 mod stop;
 mod visuals;
@@ -131,7 +133,7 @@ impl<M: Module> Trainer<M> {
     /// Starts a run, or goes on from the run folder's newest sound checkpoint if it was opened to [`Start::Resume`].
     ///
     /// # Errors
-    /// If no checkpoint is sound, or one is of another model, or the folder cannot be written.
+    /// If no checkpoint is sound, or one is of another model or beyond the end, or the folder cannot be written.
     pub fn new(model: M, mut parts: TrainerParts) -> Result<Self> {
         let device =
             model.devices().first().cloned().ok_or_else(|| anyhow!("the model has no parameters"))?;
@@ -142,6 +144,7 @@ impl<M: Module> Trainer<M> {
             Start::Fresh => opening::begin(model, &parts)?,
         };
         let opening::Opened { model, mut position, ema, saving } = opened;
+        parts.run.adopt_recipe()?;
         let groups = parts.optimizer.groups();
         let model = params::freeze(model, &|path| groups.is_frozen(path));
         let log = StepLog::open_after(&parts.run.log(), position.step)?;
@@ -263,12 +266,13 @@ impl<M: Module> Trainer<M> {
         Ok(())
     }
 
-    /// Ends the run: saves, draws the curves, and returns the model. A disk that is full is waited for, half an hour at most.
+    /// Ends the run: saves, draws the curves, and returns the model. A disk that is full is waited for, half an hour at
+    /// most, and no longer than until a signal comes.
     ///
     /// # Errors
     /// If it is full for longer; the older checkpoint stays usable.
-    pub fn finish(mut self) -> Result<M> {
-        self.save_in_the_end()?;
+    pub fn finish(mut self, interrupt: &Interrupt) -> Result<M> {
+        self.save_in_the_end(interrupt)?;
         self.draw_curves();
         self.parts.progress.finish();
         match self.model {
@@ -282,7 +286,11 @@ impl<M: Module> Trainer<M> {
     /// # Errors
     /// If the disk is full, for example; the older checkpoint stays usable.
     pub fn pause(&mut self) -> Result<()> {
-        self.save()?;
+        let saved = self.save();
+        saved.with_context(|| {
+            let (step, newest) = (self.position.step, self.newest_checkpoint());
+            format!("step {step} is NOT saved; {newest}, and --resume goes on there")
+        })?;
         self.draw_curves();
         self.parts.progress.finish();
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use cvx_data::{Coco, CocoEvaluator, CocoMetrics, Verdicts};
+use cvx_data::{Coco, CocoEvaluator, CocoMetrics, FigureRow, Verdicts};
 
 pub(in crate::det) use super::analyses::IOU;
 use super::analyses::{self, Analysis, BINS};
@@ -49,7 +49,11 @@ pub(in crate::det) fn figures(
 ) -> Result<()> {
     let (_, program) = official(metrics.iou_type);
     page.section("The twelve figures", Some(program));
-    page.preformatted(&metrics.table());
+    let row = |FigureRow { is_precision, iou, area, limit, value }| {
+        let name = if is_precision { "AP" } else { "AR" };
+        vec![name.to_owned(), iou, area.to_owned(), limit.to_string(), format!("{value:.3}")]
+    };
+    page.table(&["", "IoU", "area", "maxDets", "value"], &metrics.figures().map(row).collect::<Vec<_>>());
     page.section("Precision over recall, mean of all classes", Some(program));
     page.chart(&Chart::of_shares("recall", "precision", curves(metrics)));
     page.section("By class, the best first", Some(program));

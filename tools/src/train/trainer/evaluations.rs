@@ -64,7 +64,7 @@ impl<M: Module> Trainer<M> {
         self.metrics.best = self.position.best.clone();
         self.saving.is_metrics_due = true;
         if let Err(error) = self.save_results() {
-            self.warn(&format!("the evaluation after step {step} is not saved: {error:#}"));
+            self.warn_of_refusal(&format!("the evaluation after step {step} is NOT saved: {error:#}"));
         }
         let defined = metrics.iter().filter(|(_, value)| value.is_finite());
         self.add_events(step, defined.map(|(name, &value)| (name.clone(), value)).collect());

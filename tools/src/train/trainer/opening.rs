@@ -11,6 +11,7 @@ use crate::train::checkpoint::Position;
 use crate::train::ema::Ema;
 use crate::train::kept::{self, Newest};
 use crate::train::params;
+use crate::train::told;
 
 /// What a run begins with.
 pub(super) struct Opened<M> {
@@ -38,6 +39,7 @@ pub(super) fn resume<M: Module>(model: M, parts: &mut TrainerParts, device: &Dev
         return begin(model, parts);
     };
     checkpoint.expect_description(&parts.description)?;
+    told::expect_ahead(parts.config.epochs, &checkpoint.position)?;
     let model = checkpoint.load_model(model)?;
     checkpoint.load_optimizer(&mut parts.optimizer, &model, device)?;
     let load_ema = |config| checkpoint.load_ema(config, &model, device);

@@ -11,11 +11,14 @@ use anyhow::Result;
 use burn::module::Module;
 
 use super::Trainer;
+use super::refusals::Refusals;
 use crate::train::checkpoint::{self, Position, Training};
 use crate::train::curves;
+use crate::train::interrupt::Interrupt;
 use crate::train::kept;
 use crate::train::step_log;
 use crate::train::tensorboard::EventWriter;
+use crate::wording::counted;
 
 /// Time between attempts to save on a disk that refused it.
 const RETRY: Duration = Duration::from_secs(20);
@@ -41,6 +44,8 @@ pub(super) struct Saving<M> {
     pub(super) damaged: Vec<PathBuf>,
     /// When the disk last refused.
     pub(super) refused: Option<Instant>,
+    /// What it refused since it last did not.
+    pub(super) refusals: Refusals,
     /// Whether it was told that the log waits.
     pub(super) is_log_waiting: bool,
 }
@@ -54,6 +59,7 @@ impl<M> Default for Saving<M> {
             is_metrics_due: false,
             damaged: Vec::new(),
             refused: None,
+            refusals: Refusals::default(),
             is_log_waiting: false,
         }
     }
@@ -85,43 +91,58 @@ impl<M: Module> Trainer<M> {
 
     /// As [`Trainer::save`], but a refusal is told, and tried again later: training goes on.
     pub fn save_or_warn(&mut self) {
-        let was_refused = self.saving.refused.is_some();
         match self.save() {
-            Ok(()) if was_refused => {
-                let step = self.position.step;
-                self.parts.progress.say(&format!("step {step} is saved, after saving had failed"));
-            }
-            Ok(()) => {}
+            Ok(()) => self.tell_recovery(),
             Err(error) => {
-                let newest = match self.saving.last_step {
-                    Some(step) => format!("the newest checkpoint is that of step {step}"),
-                    None => "there is no checkpoint yet".to_owned(),
-                };
-                let step = self.position.step;
-                self.warn(&format!(
+                let (step, newest) = (self.position.step, self.newest_checkpoint());
+                self.warn_of_refusal(&format!(
                     "step {step} is NOT saved: {error:#}\n  {newest}; training goes on, and saving is tried again"
                 ));
             }
         }
     }
 
-    /// As [`Trainer::save`], but a refusal is told and waited for, half an hour at most.
+    /// As [`Trainer::save`], but a refusal is told and waited for: half an hour at most, or until a signal comes.
     ///
     /// # Errors
     /// If the disk refuses for all that time.
-    pub(super) fn save_in_the_end(&mut self) -> Result<()> {
+    pub(super) fn save_in_the_end(&mut self, interrupt: &Interrupt) -> Result<()> {
         let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        self.saving.refusals.tell_next();
         loop {
-            let Err(error) = self.save() else { return Ok(()) };
-            if began.elapsed() >= MOST_WAITING {
-                return Err(error);
-            }
-            self.warn(&format!(
-                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again in {:.1} s, and Ctrl-C twice gives it up",
-                wait.as_secs_f64()
+            let Err(error) = self.save() else {
+                self.tell_recovery();
+                return Ok(());
+            };
+            self.warn_of_refusal(&format!(
+                "the end of the run is NOT saved: {error:#}\n  make room; it is tried again for half an hour, and Ctrl-C \
+                 gives it up"
             ));
-            std::thread::sleep(wait);
+            if began.elapsed() >= MOST_WAITING || interrupt.signalled_within(wait) {
+                let (step, newest) = (self.position.step, self.newest_checkpoint());
+                self.parts.progress.finish();
+                return Err(error.context(format!(
+                    "the end of the run, step {step}, is NOT saved; {newest}, and --resume goes on there"
+                )));
+            }
             wait = (2 * wait).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Which step a run would go on from, if this process ended now.
+    pub(super) fn newest_checkpoint(&self) -> String {
+        let path = self.parts.run.last_checkpoint();
+        match self.saving.last_step {
+            Some(step) => format!("the newest checkpoint is that of step {step}, {}", path.display()),
+            None => "there is no checkpoint yet".to_owned(),
+        }
+    }
+
+    fn tell_recovery(&mut self) {
+        let count = std::mem::take(&mut self.saving.refusals).count;
+        if count > 0 {
+            let (step, times) = (self.position.step, counted(count, "time", "times"));
+            self.parts.progress.say(&format!("step {step} is saved, after saving had failed {times}"));
         }
     }
 
@@ -174,6 +195,18 @@ impl<M: Module> Trainer<M> {
         self.parts.progress.say(&format!("WARNING: {what}"));
     }
 
+    /// Something that could not be written, unless the same was told a short while ago.
+    pub(super) fn warn_of_refusal(&mut self, what: &str) {
+        match self.saving.refusals.note(Instant::now()) {
+            None => {}
+            Some(0) => self.warn(what),
+            Some(untold) => {
+                let times = counted(untold, "time", "times");
+                self.warn(&format!("{what}\n  it failed {times} more since this was last told"));
+            }
+        }
+    }
+
     /// Once, and not for every step: the lines are kept.
     pub(super) fn warn_of_log(&mut self, error: &anyhow::Error) {
         if !std::mem::replace(&mut self.saving.is_log_waiting, true) {
@@ -202,8 +235,11 @@ impl<M: Module> Trainer<M> {
     pub(super) fn draw_curves(&mut self) {
         let drawn = step_log::read(&self.parts.run.log())
             .and_then(|records| curves::draw(&self.parts.run.curves(), &records, &self.metrics.evaluations));
-        if let Err(error) = drawn {
-            self.warn(&format!("{error:#}"));
+        match drawn {
+            Ok(()) => {}
+            // The same trouble, told already.
+            Err(error) if self.saving.refused.is_some() => self.warn_of_refusal(&format!("{error:#}")),
+            Err(error) => self.warn(&format!("{error:#}")),
         }
     }
 }
