@@ -108,11 +108,13 @@ impl Overlaps {
             let is_crowd = truth.is_crowd;
             let truth_mask = &self.truth_masks[column];
             let near = |mask: &Pixels| box_iou(mask.bbox, truth_mask.bbox, is_crowd) > 0.0;
-            // Bits are dearer to make than one walk along both masks.
-            let bits = (self.masks[..num_found].iter().filter(|mask| near(mask)).count() > 1).then(|| {
-                self.bits.set(&truth_mask.runs);
-                &self.bits
-            });
+            // Bits cost a step for each word, walks one for each run of the truth.
+            let num_near = self.masks[..num_found].iter().filter(|mask| near(mask)).count();
+            let bits =
+                (num_near > 1 && num_near * truth_mask.runs.len() > truth_mask.num_words()).then(|| {
+                    self.bits.set(&truth_mask.runs);
+                    &self.bits
+                });
             for (row, found) in cell.found.iter().enumerate() {
                 let mask = &self.masks[row];
                 if near(mask) {

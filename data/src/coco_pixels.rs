@@ -140,6 +140,12 @@ impl Pixels {
         Some(intersection as f64 / if truth_is_crowd { self.area } else { union } as f64)
     }
 
+    /// How many words [`Bits`] have for it.
+    pub(crate) fn num_words(&self) -> usize {
+        let (Some(&[first, _]), Some(&[_, end])) = (self.runs.first(), self.runs.last()) else { return 0 };
+        (end - first) as usize / 64 + 1
+    }
+
     fn as_rle(&self) -> Rle {
         Rle { height: self.height, width: self.width, counts: self.counts.clone() }
     }
@@ -238,6 +244,9 @@ impl Bits {
 
 /// Number of pixels that both lists of runs hold.
 fn common(a: &[[u32; 2]], b: &[[u32; 2]]) -> u64 {
+    let (Some(&[a_start, _]), Some(&[b_start, _])) = (a.first(), b.first()) else { return 0 };
+    let a = &a[a.partition_point(|&[_, end]| end <= b_start)..];
+    let b = &b[b.partition_point(|&[_, end]| end <= a_start)..];
     let (mut i, mut j, mut sum) = (0, 0, 0u64);
     while let (Some(&[a_start, a_end]), Some(&[b_start, b_end])) = (a.get(i), b.get(j)) {
         sum += u64::from(a_end.min(b_end).saturating_sub(a_start.max(b_start)));
