@@ -54,17 +54,17 @@ pub(crate) fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// [`short_decimal`] for numbers that end within eight bytes, all at once and mostly without a branch: coordinates.
-#[inline]
-fn decimal_in_a_word(text: &[u8]) -> Option<(f64, usize)> {
+#[inline(always)]
+pub(crate) fn decimal_in_a_word(text: &[u8]) -> Option<(f64, usize)> {
     let bytes = u64::from_le_bytes(*text.first_chunk()?);
     const EACH: u64 = 0x0101_0101_0101_0101;
     let digits = bytes ^ (EACH * u64::from(b'0'));
     // The high bit of every byte that is no digit: 0x76 + 10 is 0x80.
     let others = (((digits & (EACH * 0x7f)) + EACH * 0x76) | digits) & (EACH * 0x80);
     let point = others.trailing_zeros() as usize / 8;
+    // A branch, so that the next number is found before this one is known.
     let has_point = text.get(point) == Some(&b'.');
-    let stops = if has_point { others & (others - 1) } else { others };
-    let end = stops.trailing_zeros() as usize / 8;
+    let end = if has_point { (others & (others - 1)).trailing_zeros() as usize / 8 } else { point };
     if point == 0 || end == 8 || !ends_word(text[end]) || end == point + 1 {
         return None;
     }

@@ -140,6 +140,25 @@ impl Pixels {
         Some(intersection as f64 / if truth_is_crowd { self.area } else { union } as f64)
     }
 
+    /// No less than [`Pixels::iou`], from areas and boxes alone; zero for boxes that are apart.
+    pub(crate) fn most_iou(&self, truth: &Self, truth_is_crowd: bool) -> f64 {
+        let [x, y, width, height] = self.bbox;
+        let [tx, ty, truth_width, truth_height] = truth.bbox;
+        let width = (x + width).min(tx + truth_width) - x.max(tx);
+        let height = (y + height).min(ty + truth_height) - y.max(ty);
+        if width <= 0.0 || height <= 0.0 {
+            return 0.0;
+        }
+        let is_walked = !self.counts.is_empty() && !truth.counts.is_empty();
+        if is_walked || (self.height, self.width) != (truth.height, truth.width) {
+            return f64::INFINITY;
+        }
+        // Whole numbers, so the quotient is rounded as that of the overlap is.
+        let (area, truth_area) = (self.area as f64, truth.area as f64);
+        let intersection = (width * height).min(area).min(truth_area);
+        intersection / if truth_is_crowd { area } else { area + truth_area - intersection }
+    }
+
     /// How many words [`Bits`] have for it.
     pub(crate) fn num_words(&self) -> usize {
         let (Some(&[first, _]), Some(&[_, end])) = (self.runs.first(), self.runs.last()) else { return 0 };
@@ -254,4 +273,33 @@ fn common(a: &[[u32; 2]], b: &[[u32; 2]]) -> u64 {
         j += usize::from(b_end <= a_end);
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_overlap_exceeds_what_boxes_and_areas_allow() {
+        let polygons = |x: u32| format!("[[{x}, 3, {}.5, 9, {}, 30.2, {x}, 20]]", x + 20, x + 9).into_bytes();
+        let mut outlines = Outlines::default();
+        let mut masks = Vec::new();
+        for x in 0..30 {
+            let mut mask = Pixels::default();
+            assert_eq!(mask.read(&polygons(x), 25, 40, &mut outlines), Ok(true));
+            masks.push(mask);
+        }
+        let mut bits = Bits::default();
+        for a in &masks {
+            bits.set(&a.runs);
+            assert_eq!(a.most_iou(a, false), 1.0);
+            for b in &masks {
+                for is_crowd in [false, true] {
+                    let iou = b.iou(a, None, is_crowd).unwrap();
+                    assert!(iou <= b.most_iou(a, is_crowd));
+                    assert_eq!(b.iou(a, Some(&bits), is_crowd), Some(iou));
+                }
+            }
+        }
+    }
 }

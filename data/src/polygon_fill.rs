@@ -5,7 +5,7 @@
 //! reference's integer truncations and its two roundings per product (no fused multiply-add, as on x86-64), so an edge
 //! costs one step per column it crosses, and one far outside the image costs nothing.
 //!
-//! Most polygons take the near way: eight columns of an edge are computed at once and without a branch, and each column
+//! Most polygons take the near way: four columns of an edge are computed at once and without a branch, and each column
 //! keeps the rows of its crossings in one number, so that nothing larger than a column is ever sorted. The far way, for
 //! huge coordinates and for columns with more than eight crossings, collects all crossings and sorts them.
 
@@ -17,7 +17,7 @@ use crate::rle::RleError;
 /// Steps per pixel of the walk along an edge. maskApi.c, `rleFrPoly`.
 const SCALE: i64 = 5;
 /// Columns computed at once.
-const LANES: usize = 8;
+const LANES: usize = 4;
 /// The near way is for vertices up to here, in fifths of a pixel: roundings then move no crossing by a step.
 const NEAR: i64 = 1 << 20;
 /// No row.
@@ -61,9 +61,10 @@ impl Outlines {
             }
         }
         if polygons.len() > 1 {
-            runs.sort_unstable();
+            // Stable, since it finds that each polygon's runs are in order.
+            runs.sort();
+            join(runs, 0);
         }
-        join(runs);
         Ok(())
     }
 
@@ -76,9 +77,7 @@ impl Outlines {
         runs: &mut Vec<[u32; 2]>,
     ) -> Result<(), RleError> {
         runs.clear();
-        self.add_box(bbox, height, width, runs)?;
-        join(runs);
-        Ok(())
+        self.add_box(bbox, height, width, runs)
     }
 
     fn add_box(
@@ -92,7 +91,7 @@ impl Outlines {
         self.add(&[x, y, x, bottom, right, bottom, right, y], height, width, runs)
     }
 
-    /// Appends the runs of one polygon: between the first and the second crossing, the third and the fourth, ..
+    /// Appends the runs of one polygon, ascending and apart: between the first and the second crossing, the third and the fourth, ..
     fn add(
         &mut self,
         vertices: &[f64],
@@ -117,10 +116,10 @@ impl Outlines {
             return Ok(());
         }
         let edges = self.vertices.array_windows().copied().chain([[last, first]]);
+        let before = runs.len();
         if far <= NEAR && height < u32::from(NONE) {
             self.rows.clear();
             self.rows.resize((columns.end - columns.start) as usize, u128::MAX);
-            let before = runs.len();
             let mut crossings = Crossings { height, columns: columns.clone(), rows: &mut self.rows, lost: 0 };
             crossings.push_near(edges.clone());
             if crossings.lost == 0 && crossings.push_runs(runs) {
@@ -136,16 +135,17 @@ impl Outlines {
         let (pairs, rest) = self.indices.as_chunks::<2>();
         runs.extend(pairs.iter().filter(|[start, end]| start < end));
         runs.extend(rest.iter().filter(|&&start| start < total).map(|&start| [start, total]));
+        join(runs, before);
         Ok(())
     }
 }
 
-/// Joins ascending runs that touch or overlap.
-fn join(runs: &mut Vec<[u32; 2]>) {
-    let mut kept = 0;
-    for index in 0..runs.len() {
+/// Joins ascending runs that touch or overlap, from one of them on.
+fn join(runs: &mut Vec<[u32; 2]>, first: usize) {
+    let mut kept = first;
+    for index in first..runs.len() {
         let [start, end] = runs[index];
-        if kept > 0 && start <= runs[kept - 1][1] {
+        if kept > first && start <= runs[kept - 1][1] {
             runs[kept - 1][1] = end.max(runs[kept - 1][1]);
         } else {
             runs[kept] = [start, end];
