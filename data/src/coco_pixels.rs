@@ -1,9 +1,10 @@
 //! Masks as the evaluator compares them: foreground runs, and for the truth a table of how many pixels lie before each.
 //!
-//! pycocotools walks the runs of both masks for every pair. Here a truth that several detections overlap becomes bits
-//! with a running count every 64, so that a detection's run costs two look-ups, however many runs the truth has. The
-//! numbers are whole, so they are those of the walk; where both masks have empty runs inside, which make pycocotools' walk
-//! stop early, its walk is taken.
+//! pycocotools walks the runs of both masks for every pair. Here a pair is left out if its areas and boxes already say that
+//! the overlap is below what is looked at. A truth that many detections overlap becomes bits with a running count every
+//! 64, so that a detection's run costs two look-ups, however many runs the truth has; otherwise the foreground runs of both
+//! are walked, from the first that can meet. The numbers are whole, so they are those of pycocotools' walk; where both masks
+//! have empty runs inside, which make that walk stop early, it is taken.
 
 use crate::coco_error::SegmentationError;
 use crate::coco_segmentation::Form;
