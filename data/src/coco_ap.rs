@@ -8,9 +8,10 @@
 //!   keeps none.
 //! - Only pairs of image and category that hold something are visited (`coco_cells`); their boxes or masks are compared
 //!   once for all area ranges and thresholds (`coco_overlap`).
-//! - A mask is decoded once, into runs; its area and box fall out on the way. Where several detections overlap a truth,
-//!   its pixels become bits with running counts (`coco_pixels`). A polygon's edge costs one step per column that it
-//!   crosses, and columns are sorted, not crossings (`polygon`).
+//! - A mask is decoded once, into runs; its area and box fall out on the way. Masks whose areas and boxes rule out the
+//!   lowest threshold are not compared; where many detections overlap a truth, its pixels become bits with running counts
+//!   (`coco_pixels`). A polygon's numbers are read eight bytes at a time (`coco_number`); an edge costs one step per column
+//!   that it crosses, four columns at once, and columns are sorted, not crossings (`polygon_fill`).
 //! - Matches are one bit per threshold (`coco_ap_match`).
 //! - A category's scores are sorted once for all area ranges and detection limits; false alarms of all thresholds are
 //!   counted at once, and precision is computed at hits alone (`coco_ap_curve`).

@@ -25,6 +25,9 @@ pub(crate) struct Outcome {
     pub(crate) ignored: [u32; 4],
 }
 
+/// The highest IoU that is asked for, so that equal masks match at a threshold of 1.
+const BELOW_ONE: f64 = 1.0 - 1e-10;
+
 /// Cells that a worker takes at a time.
 const CELLS_PER_TASK: usize = 256;
 
@@ -35,6 +38,7 @@ pub(crate) fn match_group(
     params: &Params,
 ) -> Result<Matched, CocoError> {
     let limit = params.max_detections[2];
+    let least = params.iou_thresholds.iter().copied().fold(BELOW_ONE, f64::min);
     let cells = group.cells();
     let num_seen = |cell: &Cell<'_, '_>| cell.found.len().min(limit);
     let mut outcomes = vec![Outcome::default(); cells.iter().map(num_seen).sum()];
@@ -46,7 +50,7 @@ pub(crate) fn match_group(
         rest = others;
     }
     let match_chunk = |(chunk, mut outcomes): (&[Cell<'_, '_>], &mut [Outcome])| {
-        let mut overlaps = Overlaps::default();
+        let mut overlaps = Overlaps::from(least);
         let mut scratch = Scratch::default();
         let mut num_truths = [0; 4];
         for cell in chunk {
@@ -110,7 +114,7 @@ pub(crate) fn match_area(
         let best = row.iter().copied().fold(0.0, f64::max);
         for (bit, &threshold) in params.iou_thresholds.iter().enumerate() {
             let flag = 1 << bit;
-            let threshold = threshold.min(1.0 - 1e-10);
+            let threshold = threshold.min(BELOW_ONE);
             if best < threshold {
                 continue;
             }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use crate::coco_number::{parse_index, parse_number, short_decimal, short_index};
+use crate::coco_number::{decimal_in_a_word, parse_index, parse_number, short_decimal, short_index};
 
 /// What was found at a byte where something else is possible.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,13 @@ fn next_bracket(text: &[u8]) -> Option<usize> {
         at += 32;
     }
     rest.iter().position(|&byte| stops(byte)).map(|step| at + step)
+}
+
+/// Said by a call, so that the processor goes on as if there were a space, and does not wait to see it.
+#[cold]
+#[inline(never)]
+fn no_gap() -> usize {
+    0
 }
 
 impl<'a> Json<'a> {
@@ -243,12 +250,13 @@ impl<'a> Json<'a> {
         let mut numbers = Vec::with_capacity((self.end - self.at) / 6);
         self.list(|json| {
             // Mostly number, comma, space.
-            while let Some((value, end)) = short_decimal(&json.text[json.at..json.end])
-                && let Some(b',') = json.text[..json.end].get(json.at + end)
+            while let rest = &json.text[json.at..json.end]
+                && let Some((value, end)) = decimal_in_a_word(rest).or_else(|| short_decimal(rest))
+                && rest.get(end) == Some(&b',')
             {
                 numbers.push(value);
-                json.at += end + 1;
-                json.peek();
+                let gap = if rest.get(end + 1) == Some(&b' ') { 1 } else { no_gap() };
+                json.at += end + 1 + gap;
             }
             numbers.push(json.number()?);
             Ok::<_, JsonError>(())

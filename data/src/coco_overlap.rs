@@ -13,18 +13,27 @@ use crate::polygon_fill::Outlines;
 pub(crate) struct Overlaps {
     /// Areas of the detections.
     pub(crate) areas: Vec<f64>,
+    /// IoUs of masks below this may be given as zero.
+    least: f64,
     /// A row for each detection, a column for each truth; empty if either is.
     pub(crate) ious: Vec<f64>,
     /// Boxes of the detections, left, top, width, height.
     pub(crate) boxes: Vec<[f64; 4]>,
     truth_masks: Vec<Pixels>,
     masks: Vec<Pixels>,
+    /// Detections that may overlap a truth enough.
+    near: Vec<usize>,
     bits: Bits,
     boundaries: Boundaries,
     outlines: Outlines,
 }
 
 impl Overlaps {
+    /// For those who look at no IoU of masks below `least`.
+    pub(crate) fn from(least: f64) -> Self {
+        Self { least, ..Self::default() }
+    }
+
     /// Compares every detection of the cell with every truth.
     pub(crate) fn measure(
         &mut self,
@@ -107,26 +116,31 @@ impl Overlaps {
         for (column, truth) in cell.truths.iter().enumerate() {
             let is_crowd = truth.is_crowd;
             let truth_mask = &self.truth_masks[column];
-            let near = |mask: &Pixels| box_iou(mask.bbox, truth_mask.bbox, is_crowd) > 0.0;
-            // Bits are dearer to make than one walk along both masks.
-            let bits = (self.masks[..num_found].iter().filter(|mask| near(mask)).count() > 1).then(|| {
-                self.bits.set(&truth_mask.runs);
-                &self.bits
-            });
-            for (row, found) in cell.found.iter().enumerate() {
-                let mask = &self.masks[row];
-                if near(mask) {
-                    let iou = mask.iou(truth_mask, bits, is_crowd).ok_or_else(|| {
-                        let reason = SegmentationError::Size {
-                            found_height: mask.height,
-                            found_width: mask.width,
-                            height: truth_mask.height,
-                            width: truth_mask.width,
-                        };
-                        found.batch.mask_error(found.entry, reason)
-                    })?;
-                    self.ious[row * num_truths + column] = iou;
-                }
+            let is_near = |mask: &Pixels| {
+                let most = mask.most_iou(truth_mask, is_crowd);
+                most > 0.0 && most >= self.least
+            };
+            self.near.clear();
+            self.near.extend((0..num_found).filter(|&row| is_near(&self.masks[row])));
+            // Bits cost a step for each word, walks one for each run of the truth.
+            let num_near = self.near.len();
+            let bits =
+                (num_near > 1 && num_near * truth_mask.runs.len() > truth_mask.num_words()).then(|| {
+                    self.bits.set(&truth_mask.runs);
+                    &self.bits
+                });
+            for &row in &self.near {
+                let (mask, found) = (&self.masks[row], &cell.found[row]);
+                let iou = mask.iou(truth_mask, bits, is_crowd).ok_or_else(|| {
+                    let reason = SegmentationError::Size {
+                        found_height: mask.height,
+                        found_width: mask.width,
+                        height: truth_mask.height,
+                        width: truth_mask.width,
+                    };
+                    found.batch.mask_error(found.entry, reason)
+                })?;
+                self.ious[row * num_truths + column] = iou;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use memchr::memmem;
 
 /// Most pixels an image may claim: 134 million, a 16384 x 8192 picture, 400 MB decoded.
 ///
@@ -101,7 +102,12 @@ pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage, ImageFileErro
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(ImageFileError::TooManyPixels { path: path(), width, height });
     }
-    let orientation = decoder.orientation().map_err(decode_error)?;
+    // The JPEG decoder reads all headers again for it; nearly no file of a data set has any.
+    let is_plain = format == ImageFormat::Jpeg && memmem::find(bytes, b"Exif").is_none();
+    let orientation = match is_plain {
+        true => Orientation::NoTransforms,
+        false => decoder.orientation().map_err(decode_error)?,
+    };
     let mut image = DynamicImage::from_decoder(decoder).map_err(|cause| match cause {
         image::ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageFileError::Truncated { path: path(), bytes: bytes.len() }

@@ -12,6 +12,8 @@
 //! Every intermediate fits 16 bits, so one AVX2 instruction handles 16 of them. Horizontal weights
 //! beyond an edge are folded onto the edge pixel; vertical ones are not, and truncate once more.
 
+use std::mem::MaybeUninit;
+
 use image::RgbImage;
 
 #[cfg(target_arch = "x86_64")]
@@ -57,11 +59,15 @@ pub fn resize_bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     }
     let old_width = old_width as usize;
     let columns = columns(old_width, width as usize);
-    let mut pixels = vec![0u8; width as usize * height as usize * 3];
+    let num_bytes = width as usize * height as usize * 3;
+    // Every byte is written below, so none is zeroed before.
+    let mut pixels = Vec::with_capacity(num_bytes);
     // Rows already resampled horizontally, with the source row each holds.
     let mut rows = [0, 1].map(|_| (None, vec![0i16; width as usize * ROW_CHANNELS]));
 
-    for (y, target) in pixels.chunks_exact_mut(width as usize * 3).enumerate() {
+    for (y, target) in
+        pixels.spare_capacity_mut()[..num_bytes].chunks_exact_mut(width as usize * 3).enumerate()
+    {
         let (top, [above, below]) = tap(y, old_height as usize, height as usize);
         let last = old_height as i64 - 1;
         let wanted = [top.clamp(0, last) as usize, (top + 1).clamp(0, last) as usize];
@@ -77,6 +83,8 @@ pub fn resize_bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {
         }
         vertical(&rows[0].1, &rows[1].1, above, below, target);
     }
+    // SAFETY: the rows are all of these bytes, and `vertical` wrote every byte of every row.
+    unsafe { pixels.set_len(num_bytes) };
     RgbImage::from_raw(width, height, pixels).expect("three bytes were written for each pixel")
 }
 
@@ -134,8 +142,8 @@ fn horizontal(source: &[u8], width: usize, columns: &Columns, row: &mut [i16]) {
     }
 }
 
-/// Blends two resampled rows into one row of pixels.
-fn vertical(upper: &[i16], lower: &[i16], above: i16, below: i16, target: &mut [u8]) {
+/// Blends two resampled rows into one row of pixels, all of whose bytes are written.
+fn vertical(upper: &[i16], lower: &[i16], above: i16, below: i16, target: &mut [MaybeUninit<u8>]) {
     let mut done = 0;
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
@@ -146,7 +154,7 @@ fn vertical(upper: &[i16], lower: &[i16], above: i16, below: i16, target: &mut [
     let rows = upper.chunks_exact(ROW_CHANNELS).zip(lower.chunks_exact(ROW_CHANNELS));
     for (pixel, (upper, lower)) in target.chunks_exact_mut(3).zip(rows).skip(done) {
         for ((value, &upper), &lower) in pixel.iter_mut().zip(upper).zip(lower) {
-            *value = ((high(upper, above) + high(lower, below) + 2) >> 2).clamp(0, 255) as u8;
+            value.write(((high(upper, above) + high(lower, below) + 2) >> 2).clamp(0, 255) as u8);
         }
     }
 }

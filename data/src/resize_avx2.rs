@@ -7,6 +7,7 @@ use std::arch::x86_64::{
     _mm256_packus_epi16, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_shuffle_epi8, _mm256_srai_epi16,
     _mm256_srli_epi32, _mm256_storeu_si256,
 };
+use std::mem::MaybeUninit;
 
 use crate::resize::{Columns, ROW_CHANNELS};
 
@@ -50,9 +51,15 @@ pub(crate) fn horizontal(source: &[u8], columns: &Columns, row: &mut [i16]) -> u
     done
 }
 
-/// Blends two rows eight pixels at a time; returns how many pixels were done.
+/// Blends two rows eight pixels at a time; returns how many pixels were done, every byte of which is written.
 #[target_feature(enable = "avx2")]
-pub(crate) fn vertical(upper: &[i16], lower: &[i16], above: i16, below: i16, target: &mut [u8]) -> usize {
+pub(crate) fn vertical(
+    upper: &[i16],
+    lower: &[i16],
+    above: i16,
+    below: i16,
+    target: &mut [MaybeUninit<u8>],
+) -> usize {
     const PIXELS: usize = 8;
     let above = _mm256_set1_epi16(above);
     let below = _mm256_set1_epi16(below);

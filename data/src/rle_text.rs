@@ -73,17 +73,28 @@ pub(crate) struct Extent {
     height: u32,
     columns: Option<(u32, u32)>,
     rows: (u32, u32),
+    /// The column of the last run's first pixel, and the index of its top.
+    column: (u32, u32),
 }
 
 impl Extent {
     pub(crate) fn new(height: u32) -> Self {
-        Self { height, columns: None, rows: (height, 0) }
+        Self { height, columns: None, rows: (height, 0), column: (0, 0) }
     }
 
     /// Pixels `start..end`, at least one, behind all that came before.
     pub(crate) fn push(&mut self, start: u32, end: u32) {
-        let first = start / self.height;
-        let (top, len) = (start - first * self.height, end - start);
+        // Mostly the next run is in the same column or the next one, and nothing is divided.
+        if start - self.column.1 >= self.height {
+            let next = (self.column.0 + 1, self.column.1 + self.height);
+            self.column = if start - next.1 < self.height {
+                next
+            } else {
+                (start / self.height, start / self.height * self.height)
+            };
+        }
+        let (first, first_index) = self.column;
+        let (top, len) = (start - first_index, end - start);
         // A run that goes on in the next column touches the bottom of one and the top of the other.
         let crosses = len > self.height - top;
         let last = if crosses { (end - 1) / self.height } else { first };
