@@ -10,7 +10,7 @@ use clap::Args;
 use cvx_data::{Comparison, Resampling};
 use serde_json::{Value, json};
 
-pub(crate) use self::groups::{FREE, Group};
+pub(crate) use self::groups::{Group, difference};
 use self::table::{Cell, Cost, Row, Table};
 use crate::device_spec::DeviceSpec;
 use crate::exit::{Exit, Streams};

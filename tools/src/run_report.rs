@@ -74,6 +74,11 @@ impl Run {
         &self.recipe
     }
 
+    /// Where its best model is.
+    pub(crate) fn best_checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoints/best.safetensors")
+    }
+
     /// Its steps.
     pub(crate) fn records(&self) -> &[StepRecord] {
         &self.records
@@ -95,12 +100,11 @@ impl Run {
     /// # Errors
     /// If there is none, or it cannot be read.
     pub(crate) fn judged(&self, page: &mut Page, err: &mut dyn Write) -> Result<Checkpoint> {
-        let path = |name: &str| self.folder.join("checkpoints").join(name).with_extension("safetensors");
-        let best = path("best");
+        let best = self.best_checkpoint();
         if best.exists() || !self.metrics.evaluations.is_empty() {
             return Checkpoint::open(&best);
         }
-        let checkpoint = Checkpoint::open(&path("last"))
+        let checkpoint = Checkpoint::open(&self.folder.join("checkpoints/last.safetensors"))
             .context("the run has neither an evaluation nor a checkpoint to make predictions with")?;
         let remark = format!(
             "the run has no evaluation yet: predictions are those of its last checkpoint, after step {}",

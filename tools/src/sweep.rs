@@ -12,14 +12,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::{RecipeArgs, TrainArgs};
-use crate::compare::{CompareArgs, FREE};
+use crate::compare::{CompareArgs, difference};
 use crate::device_spec::DeviceSpec;
 use crate::exit::{Exit, Streams};
 use crate::memory;
 use crate::pretrain;
 use crate::recipe::{self, Kind};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::entries::{Difference, first_difference};
+use crate::train::entries::Difference;
 use crate::train::interrupt::{Interrupt, parse_duration};
 use crate::wording::counted;
 
@@ -183,7 +183,7 @@ impl Job {
         let text = fs::read_to_string(&path).with_context(|| name.to_string())?;
         let old: Value = toml::from_str(&text).map_err(|e| anyhow!("{name}: not a recipe: {e}"))?;
         let new: Value = toml::from_str(resolved).context("the recipe given is not one")?;
-        if let Some(Difference { path: entry, first, second }) = first_difference(&old, &new, &FREE) {
+        if let Some(Difference { path: entry, first, second }) = difference(&old, &new) {
             bail!(
                 "{name} is not the recipe of this cell any more: `{entry}` was {first} and is now {second}; remove \
                  {} to train it anew, or give the sweep another folder",

@@ -10,20 +10,15 @@ use crate::exit::Streams;
 use crate::run_report::Run;
 use crate::sweep::Sweep;
 use crate::train::entries::{Difference, first_difference};
+use crate::train::told::WITHOUT_EFFECT;
 
-/// Entries in which the runs of a group may differ: the seed, and what changes no result.
-pub(crate) const FREE: [&str; 10] = [
-    "seed",
-    "run.folder",
-    "train.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.recompute_stages",
-    "evaluate.batch_size",
-    "evaluate.histograms",
-    "data.most_unreadable",
-    "expect",
-];
+/// Entries in which the runs of a group may differ, besides those without effect in every kind of recipe.
+const FREE: [&str; 4] = ["seed", "run.folder", "evaluate.batch_size", "data.most_unreadable"];
+
+/// The first entry in which two recipes differ otherwise than the runs of a group may.
+pub(crate) fn difference(first: &Value, second: &Value) -> Option<Difference> {
+    first_difference(first, second, &[&FREE[..], &WITHOUT_EFFECT].concat())
+}
 
 /// Runs of one recipe.
 pub(crate) struct Group {
@@ -157,7 +152,7 @@ fn differing(first: &Run, second: &Run) -> Result<Option<Difference>> {
         toml::from_str(run.recipe())
             .map_err(|e| anyhow!("{}: not a recipe: {e}", run.recipe_path().display()))
     };
-    Ok(first_difference(&tree(first)?, &tree(second)?, &FREE))
+    Ok(difference(&tree(first)?, &tree(second)?))
 }
 
 fn last_part(path: &Path) -> String {

@@ -12,7 +12,7 @@ use crate::train::entries::{self, Difference};
 use crate::train::run_folder::Start;
 
 /// Entries of every kind of recipe that change no result beyond rounding: a resumed run may have others.
-const WITHOUT_EFFECT: [&str; 6] = [
+pub(crate) const WITHOUT_EFFECT: [&str; 6] = [
     "train.workers",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
