@@ -153,12 +153,12 @@ mod tests {
             // With many vertices, columns are crossed more often than the near way can keep.
             let count = 3 + number(40);
             let steps = [1.0, 10.0, 100.0][number(3) as usize];
-            let polygon: Vec<f64> =
-                (0..2 * count).map(|_| f64::from(number((80.0 * steps) as u32)) / steps - 10.0).collect();
-            let near = Mask::from_rle(&Rle::from_polygons(&[polygon.clone()], height, width).unwrap());
-            let far = Mask::from_rle(&Rle::from_polygons(&[polygon.clone()], tall, width).unwrap());
+            let vertices = (0..2 * count).map(|_| f64::from(number((80.0 * steps) as u32)) / steps - 10.0);
+            let polygons = [vertices.collect()];
+            let near = Mask::from_rle(&Rle::from_polygons(&polygons, height, width).unwrap());
+            let far = Mask::from_rle(&Rle::from_polygons(&polygons, tall, width).unwrap());
             for (x, y) in (0..width as usize).flat_map(|x| (0..height as usize).map(move |y| (x, y))) {
-                assert_eq!(near.get(x, y), far.get(x, y), "({x}, {y}) of {polygon:?}");
+                assert_eq!(near.get(x, y), far.get(x, y), "({x}, {y}) of {polygons:?}");
             }
         }
     }
