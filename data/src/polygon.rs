@@ -141,6 +141,29 @@ mod tests {
     }
 
     #[test]
+    fn the_near_way_and_the_far_way_agree() {
+        // A frame of more rows than the near way takes, of which only the first are looked at.
+        let (height, tall, width) = (40, 70_000, 60);
+        let mut state = 7u32;
+        let mut number = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        for _ in 0..300 {
+            // With many vertices, columns are crossed more often than the near way can keep.
+            let count = 3 + number(40);
+            let steps = [1.0, 10.0, 100.0][number(3) as usize];
+            let vertices = (0..2 * count).map(|_| f64::from(number((80.0 * steps) as u32)) / steps - 10.0);
+            let polygons = [vertices.collect()];
+            let near = Mask::from_rle(&Rle::from_polygons(&polygons, height, width).unwrap());
+            let far = Mask::from_rle(&Rle::from_polygons(&polygons, tall, width).unwrap());
+            for (x, y) in (0..width as usize).flat_map(|x| (0..height as usize).map(move |y| (x, y))) {
+                assert_eq!(near.get(x, y), far.get(x, y), "({x}, {y}) of {polygons:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_polygon_around_the_image_covers_it_at_once() {
         let far = 4e8;
         assert_eq!(picture(&[-far, -far, far, -far, far, far, -far, far], 2, 3), ["###", "###"]);
