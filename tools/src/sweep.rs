@@ -225,7 +225,7 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
         let train = TrainArgs {
             recipe: job.recipe.clone(),
             device: args.device,
-            resume: true,
+            resume: job.planned.folder.join("recipe.toml").exists(),
             max_time: args.max_time.map(|most| most.saturating_sub(began.elapsed())),
         };
         match (job.train)(&train, streams) {
