@@ -82,14 +82,17 @@ pub(crate) struct Known {
 /// The differences of one group to the first, by the metrics' names.
 pub(crate) type Differences = Vec<(String, Comparison)>;
 
+/// Finds the differences of all groups but the first to the first.
+pub(crate) type Find<'a> = dyn Fn(&[Group]) -> Result<Vec<Differences>> + 'a;
+
 /// What a task knows of its runs.
 pub(crate) struct Task<'a> {
     /// Figures that are compared unless others are asked for.
     pub(crate) metrics: &'a [&'a str],
     /// Reads a recipe.
     pub(crate) know: &'a dyn Fn(&Path) -> Result<Known>,
-    /// The differences of all groups but the first to the first, where a task has any.
-    pub(crate) differences: Option<&'a dyn Fn(&[Group]) -> Result<Vec<Differences>>>,
+    /// Where a task has intervals.
+    pub(crate) differences: Option<&'a Find<'a>>,
 }
 
 /// Prints the tables, and writes what else is asked for.

@@ -205,8 +205,9 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
     let began = Instant::now();
     let mut interrupt = Interrupt::after(args.max_time);
     let sweep = Sweep::open(&args.sweep)?;
-    // All recipes are read before the first run: a mistake in the last is known now.
+    // All recipes are read, and compared with what was trained, before the first run: a mistake in the last is known now.
     let jobs = sweep.jobs(args, program)?;
+    let finished = jobs.iter().map(Job::is_finished).collect::<Result<Vec<bool>>>()?;
     interrupt.listen()?;
     let cells = counted(sweep.cells.len(), "cell", "cells");
     let seeds = counted(sweep.seeds.len(), "seed", "seeds");
@@ -214,9 +215,9 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
 
     let mut ended = Exit::Done;
     let mut failed = Vec::new();
-    for (index, job) in jobs.iter().enumerate() {
+    for (index, (job, is_finished)) in jobs.iter().zip(finished).enumerate() {
         let head = format!("[{}/{}] {}", index + 1, jobs.len(), job.title);
-        if job.is_finished()? {
+        if is_finished {
             writeln!(streams.out, "{head}: finished already")?;
             continue;
         }

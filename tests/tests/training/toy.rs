@@ -190,11 +190,12 @@ pub(crate) fn values<M: Module>(model: &M) -> Vec<(String, Vec<u32>)> {
     found
 }
 
-/// What of a log does not depend on the clock.
+/// What of a log does not depend on the clock or on the process.
 pub(crate) fn timeless(folder: &Path) -> Vec<StepRecord> {
     let mut records = step_log::read(&folder.join("log.jsonl")).expect("a log");
     for record in &mut records {
         (record.seconds, record.data_s, record.images_per_s) = (0.0, 0.0, 0.0);
+        record.peak_mb = None;
     }
     records
 }

@@ -254,12 +254,12 @@ mod tests {
 
     #[test]
     fn text_has_columns() {
-        let expected = "                     box/ap  runs  parameters  GFLOPs 224x224  images/s  MB
+        let expected = "                    box/ap  runs  parameters  GFLOPs 224x224  images/s  MB
 v1          0.5000 ±0.3536     2      3.40 M            0.55      28.0   -
 v2 | fcmae          0.5625     1      3.40 M            0.55      28.0   -
 
 change from v1, and where it lies in 95 of 100 of 100 resamplings of the images
-                                box/ap
+                                  box/ap
 v2 | fcmae  +0.0625 (-0.1250 to +0.2500)
 ";
         let text = table().text();
@@ -270,7 +270,7 @@ v2 | fcmae  +0.0625 (-0.1250 to +0.2500)
     fn markdown_has_rows_of_as_many_cells() {
         let text = table().markdown();
         assert!(text.contains("| v2 \\| fcmae | 0.5625 | 1 |"), "{text}");
-        assert!(text.contains("|---|---:|---:|---:|---:|---:|\n"), "{text}");
+        assert!(text.contains("|---|---:|---:|---:|---:|---:|---:|\n"), "{text}");
     }
 
     #[test]
