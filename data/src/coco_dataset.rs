@@ -107,6 +107,15 @@ impl CocoDataset {
         self.entries.iter().map(image).map(|image| (image.width, image.height)).collect()
     }
 
+    /// The image file at `index`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn image_file(&self, index: usize) -> PathBuf {
+        let (image, _) = &self.entries[index];
+        self.folder.join(&self.coco.images[*image].file_name)
+    }
+
     /// The annotations this was made from.
     pub fn coco(&self) -> &Coco {
         &self.coco
@@ -145,7 +154,7 @@ impl Dataset for CocoDataset {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let (image, annotations) = &self.entries[index];
         let listed = &self.coco.images[*image];
-        let file = self.folder.join(&listed.file_name);
+        let file = self.image_file(index);
         let image = read_image(&file)?;
         let (width, height) = image.dimensions();
         if (width, height) != (listed.width, listed.height) {

@@ -173,6 +173,20 @@ fn two_classifiers_are_compared() {
     assert!(rows[0].contains("top1") && rows[0].contains("GFLOPs 64x64"), "{}", outcome.out);
     assert!(rows[1].starts_with("short") && rows[2].starts_with("long"), "{}", outcome.out);
     assert!(outcome.out.contains("change from short, and where it lies"), "{}", outcome.out);
+    assert!(!outcome.err.contains("warning"), "{}", outcome.err);
+
+    // What was kept of the models is of other images now.
+    for index in 10..40 {
+        RgbImage::from_pixel(70, 80, Rgb([20, 60, 220]))
+            .save(project.path("val/amber, dark").join(format!("{index}.png")))
+            .unwrap();
+    }
+    fs::remove_file(project.path("short/judged.json")).unwrap();
+    let outcome = project.run([vec!["compare".to_owned()], runs.to_vec()].concat());
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let is_told = |name: &str| outcome.err.contains(&format!("{name}: top1 is "));
+    let is_why = outcome.err.contains("when its models are judged now");
+    assert!(is_told("short") && is_told("long") && is_why, "{}", outcome.err);
 }
 
 #[test]

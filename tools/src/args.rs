@@ -43,13 +43,24 @@ pub struct TrainArgs {
     /// Save and end after so much time, as in `90s`, `30m`, `2h`; --resume goes on there
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
+    /// What to type to go on, where it is not this command itself: that of a sweep, of which the run is a part
+    #[arg(skip)]
+    pub go_on_by: Option<String>,
 }
 
 impl TrainArgs {
     /// What to type to go on with this run.
     pub(crate) fn resume_command(&self, program: &str) -> String {
-        let Self { recipe: RecipeArgs { recipe, set }, device, resume: _, max_time } = self;
-        let mut command = format!("{program} train {}", quoted(&recipe.display().to_string()));
+        match &self.go_on_by {
+            Some(command) => command.clone(),
+            None => self.typed(program, "train") + " --resume",
+        }
+    }
+
+    /// `program command RECIPE` with these arguments, as a shell takes them, but for `--resume`.
+    pub(crate) fn typed(&self, program: &str, command: &str) -> String {
+        let Self { recipe: RecipeArgs { recipe, set }, device, resume: _, max_time, go_on_by: _ } = self;
+        let mut command = format!("{program} {command} {}", quoted(&recipe.display().to_string()));
         for assignment in set {
             command += &format!(" --set {}", quoted(assignment));
         }
@@ -59,12 +70,12 @@ impl TrainArgs {
         if let Some(time) = max_time {
             command += &format!(" --max-time {}s", time.as_secs());
         }
-        command + " --resume"
+        command
     }
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
@@ -110,6 +121,11 @@ pub struct ReportArgs {
     pub device: DeviceSpec,
 }
 
+/// How many samples to draw: 1 or more.
+fn parse_browse(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a number from 1 up".to_owned())
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
@@ -123,7 +139,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub images: bool,
     /// Also draw so many samples of each half with their truth, as training and evaluation see them
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = parse_browse)]
     pub browse: Option<usize>,
     /// Folder for the pictures of --browse; created when absent
     #[arg(long, value_name = "DIR", default_value = "check")]
@@ -144,6 +160,7 @@ mod tests {
             device: DeviceSpec::Cpu,
             resume: false,
             max_time: Some(Duration::from_secs(1800)),
+            go_on_by: None,
         };
         let expected = r"cvx-det train configs/smoke/coco.toml --set train.epochs=3 --set 'run.folder=my runs/it'\''s' --device cpu --max-time 1800s --resume";
         assert_eq!(args.resume_command("cvx-det"), expected);

@@ -23,6 +23,22 @@ mod table;
 
 /// Of the resampled images.
 const SEED: u64 = 0;
+/// How often they are resampled unless something else is asked for.
+pub(crate) const RESAMPLES: u32 = 1000;
+
+/// Entries that may be changed of runs that are trained: where images lie, and what changes no figure.
+const CHANGEABLE: [&str; 4] = ["data.", "evaluate.batch_size=", "train.workers=", "run.folder="];
+
+/// A figure that is judged anew differs from the run's own by this at most.
+const SAME: f64 = 1e-6;
+
+/// 0, or so many that percentiles mean something and the work ends.
+pub(crate) fn parse_resamples(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(count) if count == 0 || (100..=100_000).contains(&count) => Ok(count),
+        _ => Err("expected 0, or a number from 100 to 100000".to_owned()),
+    }
+}
 
 /// Arguments of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -35,7 +51,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME")]
     pub metric: Vec<String>,
     /// How often images are resampled for the intervals; 0: there are none, and no image is looked at
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    #[arg(long, value_name = "COUNT", default_value_t = RESAMPLES, value_parser = parse_resamples)]
     pub resamples: u32,
     /// Also write the tables to this file, as Markdown
     #[arg(long, value_name = "FILE.md")]
@@ -46,7 +62,7 @@ pub struct CompareArgs {
     /// Also write all numbers to this file
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
-    /// Change one entry of the runs' recipes, such as where the images lie now; may be repeated
+    /// Change where the runs' images lie now, an entry of `data`, or one without effect on figures; may be repeated
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
     /// auto, cpu, cuda or cuda:INDEX
@@ -77,6 +93,10 @@ pub(crate) struct Known {
     pub(crate) weighed: Weighed,
     /// The metric by which its best evaluation was chosen.
     pub(crate) best_by: String,
+    /// How long it is.
+    pub(crate) epochs: usize,
+    /// Whether it may end before.
+    pub(crate) ends_early: bool,
 }
 
 /// The differences of one group to the first, by the metrics' names.
@@ -100,6 +120,17 @@ pub(crate) struct Task<'a> {
 /// # Errors
 /// If a run cannot be read, runs of one group differ in more than their seeds, or a file cannot be written.
 pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams<'_>) -> Result<Exit> {
+    for set in &args.set {
+        ensure!(
+            CHANGEABLE.iter().any(|prefix| set.trim_start().starts_with(prefix)),
+            "--set {set}: the figures are those of the runs; possible is where their images lie now, as in \
+             data.coco.val_images=.., and evaluate.batch_size, train.workers"
+        );
+    }
+    for path in [&args.markdown, &args.png, &args.json].into_iter().flatten() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        ensure!(folder.is_none_or(Path::exists), "{}: its folder does not exist", path.display());
+    }
     let mut groups = groups::open(&args.runs)?;
     groups::leave_out_unjudged(&mut groups, streams)?;
     let metrics = metrics(args, task, &groups)?;
@@ -116,6 +147,7 @@ pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams
     let mut rows: Vec<Row> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let known = (task.know)(&group.runs[0].recipe_path())?;
+        tell_unfinished(group, &known, streams)?;
         let found = index.checked_sub(1).and_then(|index| differences.get(index));
         let cells = metrics.iter().enumerate().map(|(column, metric)| {
             let interval = found
@@ -127,6 +159,7 @@ pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams
         let cells = cells.collect();
         rows.push(Row { name: group.name.clone(), cells, cost: Cost::of(group, known.weighed) });
     }
+    tell_of_other_figures(&metrics, &rows, &differences, streams)?;
     let table = Table { metrics, rows, resamples: args.resamples };
 
     streams.out.write_all(table.text().as_bytes())?;
@@ -143,6 +176,48 @@ pub(crate) fn compare(args: &CompareArgs, task: &Task<'_>, streams: &mut Streams
     Ok(Exit::Done)
 }
 
+/// Says which runs have more to do.
+fn tell_unfinished(group: &Group, known: &Known, streams: &mut Streams<'_>) -> Result<()> {
+    for run in &group.runs {
+        let done = run.metrics().evaluations.last().map_or(0, |evaluation| evaluation.epoch);
+        if done < known.epochs && !known.ends_early {
+            let (run, epochs) = (run.folder().display(), known.epochs);
+            writeln!(
+                streams.err,
+                "warning: {run} is not finished: its figures are those after epoch {done} of {epochs}"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Says where a model does not reach the figures that its run recorded.
+fn tell_of_other_figures(
+    metrics: &[String],
+    rows: &[Row],
+    differences: &[Differences],
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let Some((first, others)) = rows.split_first() else { return Ok(()) };
+    for (row, found) in others.iter().zip(differences) {
+        for ((metric, cell), reference) in metrics.iter().zip(&row.cells).zip(&first.cells) {
+            let Some((_, judged)) = found.iter().find(|(name, _)| name == metric) else { continue };
+            for (name, judged, recorded) in
+                [(&first.name, judged.first, reference.mean), (&row.name, judged.second, cell.mean)]
+            {
+                if (judged - recorded).abs() > SAME {
+                    writeln!(
+                        streams.err,
+                        "warning: {name}: {metric} is {judged:.4} when its models are judged now, and {recorded:.4} in \
+                         what the runs recorded: images, weights or program are others"
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The figures to compare: those asked for, or the usual ones that some run has.
 fn metrics(args: &CompareArgs, task: &Task<'_>, groups: &[Group]) -> Result<Vec<String>> {
     let known: Vec<&str> = groups.iter().flat_map(Group::metric_names).collect();
@@ -157,7 +232,13 @@ fn metrics(args: &CompareArgs, task: &Task<'_>, groups: &[Group]) -> Result<Vec<
         );
     }
     if !args.metric.is_empty() {
-        return Ok(args.metric.clone());
+        let mut asked: Vec<String> = Vec::new();
+        args.metric.iter().for_each(|name| {
+            if !asked.contains(name) {
+                asked.push(name.clone())
+            }
+        });
+        return Ok(asked);
     }
     Ok(task.metrics.iter().filter(|name| known.contains(name)).map(|&name| name.to_owned()).collect())
 }

@@ -36,7 +36,7 @@ pub(crate) fn checkpoint(path: &Path, key: Option<&str>) -> Result<Option<Checkp
         "{}: a checkpoint of cvx has one set of weights, and no `key`",
         path.display()
     );
-    is_checkpoint.then(|| Checkpoint::open(path)).transpose()
+    is_checkpoint.then(|| Checkpoint::open_whole(path)).transpose()
 }
 
 /// As many classes under other names would be other objects called by wrong names.

@@ -102,9 +102,9 @@ impl Run {
     pub(crate) fn judged(&self, page: &mut Page, err: &mut dyn Write) -> Result<Checkpoint> {
         let best = self.best_checkpoint();
         if best.exists() || !self.metrics.evaluations.is_empty() {
-            return Checkpoint::open(&best);
+            return Checkpoint::open_whole(&best);
         }
-        let checkpoint = Checkpoint::open(&self.folder.join("checkpoints/last.safetensors"))
+        let checkpoint = Checkpoint::open_whole(&self.folder.join("checkpoints/last.safetensors"))
             .context("the run has neither an evaluation nor a checkpoint to make predictions with")?;
         let remark = format!(
             "the run has no evaluation yet: predictions are those of its last checkpoint, after step {}",

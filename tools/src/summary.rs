@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::args::quoted;
 use crate::train::curves::is_headline;
 use crate::train::metrics_file::{Evaluation, MetricsFile};
 use crate::train::step_log::{self, StepRecord};
@@ -68,7 +69,7 @@ pub(crate) fn write(run: &Path, best_by: &str, program: &str, out: &mut dyn Writ
     writeln!(out, "{:<width$} {time}", "trained")?;
     let files: Vec<&str> = FILES.into_iter().filter(|file| run.join(file).exists()).collect();
     writeln!(out, "{:<width$} {}: {}", "files", run.display(), files.join(" "))?;
-    writeln!(out, "{:<width$} {program} report {}", "look at it", run.display())?;
+    writeln!(out, "{:<width$} {program} report {}", "look at it", quoted(&run.display().to_string()))?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::{RecipeArgs, TrainArgs};
-use crate::compare::{CompareArgs, difference};
+use crate::compare::{CompareArgs, RESAMPLES, difference, parse_resamples};
 use crate::device_spec::DeviceSpec;
 use crate::exit::{Exit, Streams};
 use crate::memory;
@@ -22,6 +22,9 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::entries::Difference;
 use crate::train::interrupt::{Interrupt, parse_duration};
 use crate::wording::counted;
+
+/// What is written beside the cells.
+const TABLES: [&str; 3] = ["table.md", "table.png", "table.json"];
 
 /// A sweep, as written in a TOML file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,7 +67,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
     /// How often images are resampled for the intervals of the table; 0: there are none
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    #[arg(long, value_name = "COUNT", default_value_t = RESAMPLES, value_parser = parse_resamples)]
     pub resamples: u32,
 }
 
@@ -109,8 +112,14 @@ impl Sweep {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| name.to_string())?;
-        let mut sweep: Self = toml::from_str(&text)
-            .map_err(|error| anyhow!("{error}").context(format!("{name} is not a sweep")))?;
+        let mut sweep: Self = toml::from_str(&text).map_err(|error| {
+            let is_recipe = text.lines().any(|line| line.trim() == "[run]");
+            let hint = if is_recipe { "; it looks like a recipe, which `train` takes" } else { "" };
+            anyhow!("{error}").context(format!(
+                "{name} is not a sweep, which has a `folder`, `seeds`, and for each cell `[[cells]]` with a `name` and a \
+                 `recipe`{hint}"
+            ))
+        })?;
         sweep.check().with_context(|| format!("{name} cannot work"))?;
         let beside = path.parent().unwrap_or(Path::new(""));
         let recipes = sweep.cells.iter_mut().map(|cell| &mut cell.recipe);
@@ -119,6 +128,7 @@ impl Sweep {
     }
 
     fn check(&self) -> Result<()> {
+        ensure!(!self.folder.as_os_str().is_empty(), "folder = \"\": must name a folder");
         ensure!(!self.seeds.is_empty(), "seeds = []: give at least one, as in [0, 1, 2]");
         ensure!(!self.cells.is_empty(), "cells: there is none; give each a name and a recipe");
         let mut seeds = HashSet::new();
@@ -133,18 +143,30 @@ impl Sweep {
                 "cells: the name `{name}` is to be a folder's: letters, digits, and any of `-_.+` and blanks"
             );
             ensure!(names.insert(name), "cells: the name `{name}` is there twice");
+            ensure!(!TABLES.contains(&name.as_str()), "cells: `{name}` is the name of a table");
         }
         Ok(())
     }
 
-    /// Where the runs of a cell lie.
-    pub(crate) fn cell_folder(&self, cell: &SweepCell) -> PathBuf {
-        self.folder.join(&cell.name)
+    /// Where the runs of a cell lie, by seed.
+    pub(crate) fn run_folders(&self, cell: &SweepCell) -> Vec<PathBuf> {
+        self.seeds.iter().map(|seed| self.run_folder(cell, *seed)).collect()
+    }
+
+    fn run_folder(&self, cell: &SweepCell, seed: u64) -> PathBuf {
+        self.folder.join(&cell.name).join(format!("seed-{seed}"))
     }
 
     /// All runs: those before the table, then every cell under the first seed, under the second, and so on, so that a table
     /// that is not finished is one of fewer seeds.
     fn jobs(&self, args: &SweepArgs, program: &Program) -> Result<Vec<Job>> {
+        for set in &args.set {
+            let entry = set.split('=').next().unwrap_or_default().trim();
+            ensure!(
+                !["seed", "run.folder"].contains(&entry),
+                "--set {set}: the sweep gives each run its seed and its folder, by `seeds` and `folder`"
+            );
+        }
         let mut jobs = Vec::new();
         for path in &self.pretrain {
             let recipe = RecipeArgs { recipe: path.clone(), set: Vec::new() };
@@ -154,7 +176,7 @@ impl Sweep {
         }
         for seed in &self.seeds {
             for cell in &self.cells {
-                let folder = self.cell_folder(cell).join(format!("seed-{seed}"));
+                let folder = self.run_folder(cell, *seed);
                 let mut set = args.set.clone();
                 set.push(format!("seed={seed}"));
                 set.push(format!("run.folder={}", toml::Value::from(folder.display().to_string())));
@@ -200,7 +222,7 @@ impl Job {
 /// Trains what is not trained yet, and compares the cells.
 ///
 /// # Errors
-/// If the sweep or one of its recipes cannot be read, or a run cannot be trained; the others are trained all the same.
+/// If the sweep or one of its recipes cannot be read, or a run cannot be trained; the other cells are trained all the same.
 pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'_>) -> Result<Exit> {
     let began = Instant::now();
     let mut interrupt = Interrupt::after(args.max_time);
@@ -213,7 +235,6 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
     let seeds = counted(sweep.seeds.len(), "seed", "seeds");
     writeln!(streams.out, "sweep       {}: {cells}, {seeds}", args.sweep.display())?;
 
-    let mut ended = Exit::Done;
     let mut failed = Vec::new();
     for (index, (job, is_finished)) in jobs.iter().zip(finished).enumerate() {
         let head = format!("[{}/{}] {}", index + 1, jobs.len(), job.title);
@@ -228,25 +249,34 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
             device: args.device,
             resume: job.planned.folder.join("recipe.toml").exists(),
             max_time: args.max_time.map(|most| most.saturating_sub(began.elapsed())),
+            go_on_by: Some(args.command(program)),
         };
         match (job.train)(&train, streams) {
-            Ok(Exit::Done) => {}
-            Ok(exit) => ended = exit,
+            // Whether a run kept its promise is told by itself; that all were trained is what is asked of a sweep.
+            Ok(_) => {}
+            // Cells would begin with a pretraining that is not done.
+            Err(error) if index < sweep.pretrain.len() => return Err(error.context(head)),
             Err(error) => {
                 writeln!(streams.err, "{head}: {error:#}")?;
                 failed.push(job.title.as_str());
             }
         }
         if let Some(reason) = interrupt.reason() {
-            writeln!(
-                streams.out,
-                "\n{reason}: {} left\ngo on by:  {}",
-                left(&jobs[index..])?,
-                args.command(program)
-            )?;
-            return Ok(Exit::Done);
+            let left = left(&jobs[index..])?;
+            if left > 0 {
+                let left = counted(left, "run", "runs");
+                writeln!(
+                    streams.out,
+                    "\n{reason}: {left} of the table left\ngo on by:  {}",
+                    args.command(program)
+                )?;
+                told(&failed)?;
+                return Ok(Exit::Done);
+            }
         }
     }
+    // What is compared is lost by nobody who ends it.
+    Interrupt::end_at_once();
 
     writeln!(streams.out)?;
     let beside = |name: &str| Some(sweep.folder.join(name));
@@ -254,37 +284,46 @@ pub(crate) fn sweep(args: &SweepArgs, program: &Program, streams: &mut Streams<'
         runs: vec![args.sweep.display().to_string()],
         metric: Vec::new(),
         resamples: args.resamples,
-        markdown: beside("table.md"),
-        png: beside("table.png"),
-        json: beside("table.json"),
+        markdown: beside(TABLES[0]),
+        png: beside(TABLES[1]),
+        json: beside(TABLES[2]),
         set: Vec::new(),
         device: args.device,
     };
-    ensure!(failed.len() < jobs.len(), "no run could be trained");
-    (program.compare)(&compare, streams)?;
-    writeln!(streams.out, "also in {}: table.md table.png table.json", sweep.folder.display())?;
+    let compared = (program.compare)(&compare, streams);
+    // Why runs failed comes before what could not be compared for want of them.
+    told(&failed)?;
+    compared?;
+    writeln!(streams.out, "also in {}: {}", sweep.folder.display(), TABLES.join(" "))?;
+    Ok(Exit::Done)
+}
+
+/// Refuses to end well where runs failed.
+fn told(failed: &[&str]) -> Result<()> {
     ensure!(failed.is_empty(), "not trained: {}", failed.join("; "));
-    Ok(ended)
+    Ok(())
 }
 
 /// How many of the runs are not finished.
-fn left(jobs: &[Job]) -> Result<String> {
+fn left(jobs: &[Job]) -> Result<usize> {
     let mut count = 0;
     for job in jobs {
         count += usize::from(!job.is_finished()?);
     }
-    Ok(counted(count, "run", "runs"))
+    Ok(count)
 }
 
 impl SweepArgs {
     /// What to type to go on.
     fn command(&self, program: &Program) -> String {
-        // The words of `train` and `sweep` are the same, but that a sweep always goes on.
-        let Self { sweep, set, device, max_time, resamples: _ } = self;
+        let Self { sweep, set, device, max_time, resamples } = self;
         let recipe = RecipeArgs { recipe: sweep.clone(), set: set.clone() };
-        let train = TrainArgs { recipe, device: *device, resume: true, max_time: *max_time };
-        let command = train.resume_command(program.name).replacen(" train ", " sweep ", 1);
-        command.strip_suffix(" --resume").map_or(command.clone(), str::to_owned)
+        let train = TrainArgs { recipe, device: *device, resume: true, max_time: *max_time, go_on_by: None };
+        let mut command = train.typed(program.name, "sweep");
+        if *resamples != RESAMPLES {
+            command += &format!(" --resamples {resamples}");
+        }
+        command
     }
 }
 
@@ -311,7 +350,8 @@ mod tests {
     fn recipes_lie_beside_the_sweep() {
         let found = sweep(&format!("folder = \"runs\"\nseeds = [0, 1]\n{CELL}")).expect("a sweep");
         assert!(found.cells[0].recipe.is_absolute() && found.cells[0].recipe.ends_with("a.toml"));
-        assert_eq!(found.cell_folder(&found.cells[0]), Path::new("runs/a"));
+        let folders = found.run_folders(&found.cells[0]);
+        assert_eq!(folders, ["runs/a/seed-0", "runs/a/seed-1"].map(PathBuf::from));
     }
 
     #[test]

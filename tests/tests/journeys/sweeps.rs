@@ -92,6 +92,9 @@ fn a_cell_that_was_trained_by_another_recipe_is_named() {
     write_sweep(&journey);
     let (exit, _, err) = sweep(&journey, &["--set=train.epochs=1"]);
     assert_eq!(exit, Exit::Done, "{err}");
+    let (exit, _, err) = sweep(&journey, &["--set=seed=3"]);
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.contains("--set seed=3: the sweep gives each run its seed"), "{err}");
     let (exit, _, err) = sweep(&journey, &["--set=train.epochs=1", "--set=optimizer.adamw.lr=1e-5"]);
     assert_eq!(exit, Exit::BadInput);
     assert!(err.contains("light/seed-0/recipe.toml is not the recipe of this cell any more"), "{err}");
@@ -167,11 +170,59 @@ fn runs_are_compared_one_by_one_by_name_and_by_folder() {
         (vec![journey.text("shapes")], "shapes: holds no run, nor do the folders in it"),
         (vec![journey.text("nowhere")], "nowhere"),
         (vec![all], "are no runs of one recipe under several seeds: `train.epochs` is 2 and 1"),
+        (vec![a.clone(), a.clone()], "all/a are runs of one recipe under one seed"),
+        (vec![a.clone(), "--set=evaluate.short_side=32".into()], "the figures are those of the runs"),
+        (vec![a.clone(), "--png=nowhere/table.png".into()], "nowhere/table.png: its folder does not exist"),
+        (vec![a.clone(), "--resamples=4000000000".into()], "expected 0, or a number from 100 to 100000"),
     ] {
         let (exit, _, err) = compare(&words);
         assert_eq!(exit, Exit::BadInput, "{words:?}");
         assert!(err.contains(expected), "{err}");
     }
+}
+
+#[test]
+fn a_run_that_is_not_finished_and_one_that_was_moved_are_told_and_gone_on_with() {
+    let journey = Journey::new();
+    journey.train("whole", &[]);
+    let (exit, out, err) =
+        cvx_det(&journey.arguments("train", "part", &["--max-time=1s", "--set=train.epochs=200"]));
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert!(out.contains("go on by:  cvx-det train "), "{out}");
+    if json_if(&journey, "part/metrics.json").is_some() {
+        let (_, _, err) = compare(&[journey.text("part")]);
+        assert!(err.contains("part is not finished: its figures are those after epoch"), "{err}");
+    }
+    fs::rename(journey.path("whole"), journey.path("moved")).unwrap();
+    journey.train("moved", &["--resume", "--set=train.epochs=3"]);
+    assert!(fs::read_to_string(journey.path("moved/recipe.toml")).unwrap().contains("moved"));
+}
+
+/// A file that may not be there.
+fn json_if(journey: &Journey, name: &str) -> Option<Value> {
+    journey.path(name).exists().then(|| json(&journey.path(name)))
+}
+
+#[test]
+fn weights_that_are_not_what_was_written_are_used_by_nothing() {
+    let journey = Journey::new();
+    journey.train("run", &["--set=train.epochs=1"]);
+    let best = journey.path("run/checkpoints/best.safetensors");
+    let mut bytes = fs::read(&best).unwrap();
+    let middle = bytes.len() * 3 / 4;
+    bytes[middle] ^= 1;
+    fs::write(&best, bytes).unwrap();
+    let init = format!("--set=model.init={{ detector = '{}' }}", best.display());
+    for (command, run, more) in [("eval", "run", vec![]), ("train", "other", vec![init.as_str()])] {
+        let (exit, _, err) = cvx_det(&journey.arguments(command, run, &more));
+        assert_eq!(exit, Exit::BadInput, "{command}");
+        assert!(err.contains("best.safetensors does not hold what was written"), "{err}");
+    }
+    let predict = ["cvx-det", "predict", "--weights"].map(str::to_owned).into_iter();
+    let (exit, _, err) =
+        cvx_det(&predict.chain([best.display().to_string(), journey.text("shapes/val")]).collect::<Vec<_>>());
+    assert_eq!(exit, Exit::BadInput);
+    assert!(err.contains("does not hold what was written"), "{err}");
 }
 
 #[test]

@@ -64,7 +64,10 @@ fn a_first_signal_is_answered_at_once_and_a_second_one_ends_the_process() {
     let (mut child, mut stderr) = child("signals::a_child_process_is_busy_for_long", "busy");
     expect_line(&mut stderr, "busy");
     send("-TERM", &child);
-    expect_line(&mut stderr, "stopping after this step; a second signal ends at once");
+    expect_line(
+        &mut stderr,
+        "stopping as soon as this step or evaluation is done; a second signal ends at once",
+    );
     send("-INT", &child);
     assert!(child.wait().expect("ends").signal().is_some());
     assert!(began.elapsed() < LONG);

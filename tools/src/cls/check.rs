@@ -173,7 +173,8 @@ fn doubt_evenness(set: &ImageFolder, findings: &mut Findings) {
 }
 
 fn write_classes(halves: &[Arc<ImageFolder>], out: &mut dyn std::io::Write) -> Result<()> {
-    let Some(train) = halves.first() else { return Ok(()) };
+    // Side by side, or not at all.
+    let [train, _] = halves else { return Ok(()) };
     let all: Vec<Vec<usize>> = halves.iter().map(|half| counts(half)).collect();
     let mut classes: Vec<(usize, &String)> = train.class_names().iter().enumerate().collect();
     classes.sort_by_key(|(class, _)| (all[0][*class], *class));
@@ -181,7 +182,7 @@ fn write_classes(halves: &[Arc<ImageFolder>], out: &mut dyn std::io::Write) -> R
     let width = classes.iter().take(listed).map(|(_, name)| name.chars().count()).max().unwrap_or(0).max(5);
     writeln!(out, "{:<width$} {:>10} {:>10}", "class", "train", "validation")?;
     for (class, name) in classes.iter().take(listed) {
-        let judged = halves.get(1).and_then(|val| val.class_names().iter().position(|other| other == *name));
+        let judged = halves[1].class_names().iter().position(|other| other == *name);
         let judged = judged.map_or(0, |class| all[1][class]);
         writeln!(out, "{name:<width$} {:>10} {judged:>10}", all[0][*class])?;
     }

@@ -10,7 +10,8 @@ use cvx_data::{Dataset as _, ImageFolder, compare_accuracies};
 use super::judge::{Judge, TOP1};
 use super::recipe::Recipe;
 use super::{data, model};
-use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed, judged};
+use crate::compare::judged::Question;
+use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed};
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
 use crate::flops;
@@ -39,7 +40,12 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let classifier =
         ClassifierConfig::new(backbone, recipe.head.num_classes).init(&burn::tensor::Device::flex());
     let weighed = Weighed { parameters: classifier.num_params(), flops, size };
-    Ok(Known { weighed, best_by: TOP1.to_owned() })
+    Ok(Known {
+        weighed,
+        best_by: TOP1.to_owned(),
+        epochs: recipe.train.epochs,
+        ends_early: recipe.train.early_stop.is_some(),
+    })
 }
 
 /// Top-1 accuracy of every group less that of the first, on resampled images.
@@ -59,7 +65,9 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
                 reference.data.val,
                 recipe.data.val
             );
-            judged::of_run(run, args.set.is_empty(), || classify(args, &recipe, run, &val_set))
+            let mut question = Question::of(run, &recipe)?;
+            (0..val_set.len()).try_for_each(|index| question.about(val_set.file(index)))?;
+            question.answer(run, || classify(args, &recipe, run, &val_set))
         };
         judged.push(group.runs.iter().map(of_run).collect::<Result<Vec<_>>>()?);
     }
@@ -73,7 +81,7 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
 
 /// Whether each image was told for what it is.
 fn classify(args: &CompareArgs, recipe: &Recipe, run: &Run, val_set: &Arc<ImageFolder>) -> Result<Vec<bool>> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+    let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     model::expect_recipe(&checkpoint, recipe)?;
     let device = args.device.open()?;
     let classifier = checkpoint.load_model(model::architecture(recipe).init(&device))?;

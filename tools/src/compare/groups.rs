@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::exit::Streams;
 use crate::run_report::Run;
 use crate::sweep::Sweep;
-use crate::train::entries::{Difference, first_difference};
+use crate::train::entries::{self, Difference, first_difference};
 use crate::train::told::WITHOUT_EFFECT;
 
 /// Entries in which the runs of a group may differ, besides those without effect in every kind of recipe.
@@ -28,9 +28,9 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The names of all figures of their last evaluations.
+    /// The names of all figures of their evaluations.
     pub(super) fn metric_names(&self) -> impl Iterator<Item = &str> {
-        self.runs.iter().filter_map(|run| run.metrics().evaluations.last()).flat_map(|evaluation| {
+        self.runs.iter().flat_map(|run| &run.metrics().evaluations).flat_map(|evaluation| {
             evaluation.metrics.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str())
         })
     }
@@ -85,8 +85,23 @@ pub(super) fn open(words: &[String]) -> Result<Vec<Group>> {
             }
         }
     }
+    groups.iter().try_for_each(refuse_twins)?;
     tell_apart(&mut groups);
     Ok(groups)
+}
+
+/// A run that counts twice would look like a seed.
+fn refuse_twins(group: &Group) -> Result<()> {
+    let mut seeds: Vec<(Value, &Run)> = Vec::new();
+    for run in &group.runs {
+        let seed = entries::at(&tree(run)?, "seed");
+        if let Some((_, twin)) = seeds.iter().find(|(other, _)| *other == seed) {
+            let [one, other] = [twin, run].map(|run| run.folder().display());
+            bail!("{one} and {other} are runs of one recipe under one seed, {seed}: leave one out");
+        }
+        seeds.push((seed, run));
+    }
+    Ok(())
 }
 
 /// Runs that were not evaluated yet have nothing to compare.
@@ -124,8 +139,9 @@ fn of_sweep(path: &Path) -> Result<Vec<Group>> {
     let sweep = Sweep::open(path)?;
     let mut groups = Vec::new();
     for cell in &sweep.cells {
-        let folder = sweep.cell_folder(cell);
-        let runs = if folder.exists() { of_folder(&folder)? } else { Vec::new() };
+        let mut folders = sweep.run_folders(cell);
+        folders.retain(|folder| folder.join("recipe.toml").exists());
+        let runs = folders.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>>>()?;
         if !runs.is_empty() {
             groups.push(Group { name: cell.name.clone(), runs });
         }
@@ -148,11 +164,12 @@ fn of_folder(path: &Path) -> Result<Vec<Run>> {
 
 /// The first entry in which two runs differ, but for what a group may differ in.
 fn differing(first: &Run, second: &Run) -> Result<Option<Difference>> {
-    let tree = |run: &Run| -> Result<Value> {
-        toml::from_str(run.recipe())
-            .map_err(|e| anyhow!("{}: not a recipe: {e}", run.recipe_path().display()))
-    };
     Ok(difference(&tree(first)?, &tree(second)?))
+}
+
+/// A run's recipe as a tree.
+fn tree(run: &Run) -> Result<Value> {
+    toml::from_str(run.recipe()).map_err(|e| anyhow!("{}: not a recipe: {e}", run.recipe_path().display()))
 }
 
 fn last_part(path: &Path) -> String {
@@ -160,12 +177,14 @@ fn last_part(path: &Path) -> String {
     part.to_string_lossy().into_owned()
 }
 
-/// Groups of the same name get their whole paths.
+/// Groups of the same name get their place as well: the folder of the run, or the one that holds all runs.
 fn tell_apart(groups: &mut [Group]) {
     let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
     for group in groups {
         if names.iter().filter(|name| **name == group.name).count() > 1 {
-            group.name = group.runs[0].folder().display().to_string();
+            let run = group.runs[0].folder();
+            let place = if group.runs.len() > 1 { run.parent().unwrap_or(run) } else { run };
+            group.name = format!("{} ({})", group.name, place.display());
         }
     }
 }

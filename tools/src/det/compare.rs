@@ -12,7 +12,8 @@ use super::inference::Inference;
 use super::model::{self, Architecture, Preprocessing};
 use super::{Streams, data};
 use crate::collate::results;
-use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed, judged};
+use crate::compare::judged::Question;
+use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed};
 use crate::counting::Counting;
 use crate::exit::Exit;
 use crate::recipe::{self, Head, Recipe};
@@ -20,6 +21,7 @@ use crate::run_report::Run;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::entries::{Difference, first_difference};
 use crate::train::params;
+use crate::waiting::Waiting;
 
 /// Figures that are compared unless others are asked for.
 const METRICS: [&str; 4] = ["box/ap", "box/ap50", "mask/ap", "mask/ap50"];
@@ -53,7 +55,12 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let detector = Architecture::of(recipe).init(&burn::tensor::Device::flex());
     let flops = Flops::count(&recipe.model.config(), &head.config(), SIZE).total();
     let weighed = Weighed { parameters: params::count_trained(&detector), flops, size: SIZE };
-    Ok(Known { weighed, best_by: recipe.evaluate.best_by.clone() })
+    Ok(Known {
+        weighed,
+        best_by: recipe.evaluate.best_by.clone(),
+        epochs: recipe.train.epochs,
+        ends_early: recipe.train.early_stop.is_some(),
+    })
 }
 
 /// AP of every group less that of the first, on resampled images.
@@ -72,6 +79,7 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
         }
         judged.push(evaluators);
     }
+    let _waiting = Waiting::on_stderr("resampling the images".to_owned());
     let of_group = |group: &[Vec<CocoEvaluator<'_>>; 2]| {
         let mut found = Differences::new();
         for ((kind, first), group) in ["box", "mask"].iter().zip(&judged[0]).zip(group) {
@@ -97,7 +105,9 @@ fn evaluated<'a>(
         let [one, other] = [reference_run, run].map(|run| run.folder().display());
         format!("{one} and {other} were judged by different images")
     })?;
-    let kept = judged::of_run(run, args.set.is_empty(), || detect(args, &recipe, run, val_set))?;
+    let mut question = Question::of(run, &recipe)?;
+    (0..val_set.len()).try_for_each(|index| question.about(&val_set.image_file(index)))?;
+    let kept = question.answer(run, || detect(args, &recipe, run, val_set))?;
     let evaluator = |iou_type| CocoEvaluator::new(val_set.coco(), iou_type, Params::default());
     let (mut boxes, mut masks) = (evaluator(IouType::Bbox), evaluator(IouType::Segm));
     for KeptDetection { image_id, category_id, score, bbox, mask: (height, width, counts) } in kept {
@@ -124,7 +134,7 @@ fn detect(
     run: &Run,
     val_set: &std::sync::Arc<CocoDataset>,
 ) -> Result<Vec<KeptDetection>> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+    let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     model::expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
     let architecture = Architecture::of(recipe);

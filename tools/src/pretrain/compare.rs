@@ -31,5 +31,10 @@ fn know(recipe: &Recipe) -> Result<Known> {
         flops: flops::backbone(&recipe.model.config(), flops::cells(size)),
         size,
     };
-    Ok(Known { weighed, best_by: EXPLAINED.to_owned() })
+    Ok(Known {
+        weighed,
+        best_by: EXPLAINED.to_owned(),
+        epochs: recipe.train.epochs,
+        ends_early: recipe.train.early_stop.is_some(),
+    })
 }

@@ -68,7 +68,8 @@ pub(crate) fn above_zero(key: &str, value: f64) -> Result<()> {
 
 /// 0 or more.
 pub(crate) fn not_negative(key: &str, value: f64) -> Result<()> {
-    ensure!(value >= 0.0 && value.is_finite(), "{key} = {value}: must not be negative");
+    ensure!(value.is_finite(), "{key} = {value}: must be finite");
+    ensure!(value >= 0.0, "{key} = {value}: must not be negative");
     Ok(())
 }
 

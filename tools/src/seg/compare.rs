@@ -13,7 +13,8 @@ use super::inference::label_image;
 use super::initial::random;
 use super::model::{Architecture, Preprocessing};
 use super::recipe::{Data, Recipe};
-use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed, judged};
+use crate::compare::judged::Question;
+use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed};
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
 use crate::recipe;
@@ -21,6 +22,7 @@ use crate::run_report::Run;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::entries::{Difference, first_difference};
 use crate::train::params;
+use crate::waiting::Waiting;
 
 /// Figures that are compared unless others are asked for.
 const METRICS: [&str; 3] = ["miou", "macc", "aacc"];
@@ -45,7 +47,12 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let segmentor = random(recipe, &burn::tensor::Device::flex());
     let flops = Flops::count(&recipe.model.config(), &Architecture::of(recipe).upernet, SIZE).total();
     let weighed = Weighed { parameters: params::count_trained(&segmentor), flops, size: SIZE };
-    Ok(Known { weighed, best_by: recipe.evaluate.best_by.clone() })
+    Ok(Known {
+        weighed,
+        best_by: recipe.evaluate.best_by.clone(),
+        epochs: recipe.train.epochs,
+        ends_early: recipe.train.early_stop.is_some(),
+    })
 }
 
 /// mIoU and its relatives of every group less those of the first, on resampled images.
@@ -61,14 +68,19 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
                 let [one, other] = [first, run].map(|run| run.folder().display());
                 format!("{one} and {other} were judged by different images or rules")
             })?;
-            let kept: Kept =
-                judged::of_run(run, args.set.is_empty(), || segment(args, &recipe, run, &val_set))?;
+            let mut question = Question::of(run, &recipe)?;
+            for index in 0..val_set.len() {
+                question.about(val_set.image_file(index))?;
+                question.about(val_set.label_file(index))?;
+            }
+            let kept: Kept = question.answer(run, || segment(args, &recipe, run, &val_set))?;
             let class = |[hits, truth, prediction]: [u64; 3]| ClassPixels { hits, truth, prediction };
             Ok(kept.into_iter().map(|classes| classes.into_iter().map(class).collect()).collect())
         };
         judged.push(group.runs.iter().map(of_run).collect::<Result<Vec<_>>>()?);
     }
     let convention = reference.evaluate.convention.convention();
+    let _waiting = Waiting::on_stderr("resampling the images".to_owned());
     let of_group = |group: &Vec<_>| {
         compare_segmentations(&judged[0], group, convention, args.resampling())
             .map(|figure| (figure.name.to_owned(), figure))
@@ -99,7 +111,7 @@ fn segment(
     run: &Run,
     val_set: &Arc<SegmentationFolder>,
 ) -> Result<Kept> {
-    let checkpoint = Checkpoint::open(&run.best_checkpoint())?;
+    let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
     let segmentor = checkpoint.load_model(random(recipe, &device))?;

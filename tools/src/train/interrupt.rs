@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// What a first signal is answered by.
 #[cfg(unix)]
-const STOPPING: &str = "stopping after this step; a second signal ends at once";
+const STOPPING: &str = "stopping as soon as this step or evaluation is done; a second signal ends at once";
 
 /// Time between two looks for a signal, while there is nothing else to do.
 const LOOKING: Duration = Duration::from_millis(100);
@@ -29,6 +29,9 @@ pub enum Reason {
     /// The time it was given.
     Time(Duration),
 }
+
+/// Whether a signal came, after which another ends the process.
+static CAME: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// What a run is watched for.
 #[derive(Clone, Debug)]
@@ -56,12 +59,12 @@ impl Interrupt {
             self.signal = Arc::clone(signal);
             return Ok(());
         }
-        let came = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let came = CAME.get_or_init(Arc::default);
         for number in [SIGINT, SIGTERM] {
             let register = || {
                 // In this order: the default is taken when one has come before.
-                signal_hook::flag::register_conditional_default(number, Arc::clone(&came))?;
-                signal_hook::flag::register(number, Arc::clone(&came))?;
+                signal_hook::flag::register_conditional_default(number, Arc::clone(came))?;
+                signal_hook::flag::register(number, Arc::clone(came))?;
                 signal_hook::flag::register_usize(number, Arc::clone(&self.signal), number as usize)
             };
             register().with_context(|| format!("signal {number} cannot be listened to"))?;
@@ -97,6 +100,11 @@ impl Interrupt {
     #[cfg(not(unix))]
     fn tell_at_once(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// From now on the first signal ends the process at once: there is nothing left to save.
+    pub fn end_at_once() {
+        CAME.get_or_init(Arc::default).store(true, Ordering::Relaxed);
     }
 
     /// Why to stop now, if there is a reason.

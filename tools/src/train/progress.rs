@@ -106,6 +106,16 @@ impl Progress {
         }
     }
 
+    /// Says what went wrong, also to those who asked for quiet.
+    pub fn warn(&mut self, line: &str) {
+        let line = format!("WARNING: {line}");
+        if verbosity() == Verbosity::Quiet {
+            eprintln!("{line}");
+        } else {
+            self.say(&line);
+        }
+    }
+
     /// Says something between two steps.
     pub fn say(&mut self, line: &str) {
         match &mut self.output {

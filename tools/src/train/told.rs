@@ -21,6 +21,9 @@ pub(crate) const WITHOUT_EFFECT: [&str; 6] = [
     "expect",
 ];
 
+/// A run that was moved is the same run.
+const FOLDER: &str = "run.folder";
+
 /// Entries that say when a run ends: a resumed one may end otherwise.
 const EPOCHS: &str = "train.epochs";
 const EARLY_STOP: &str = "train.early_stop";
@@ -54,7 +57,7 @@ impl Changes {
         let name = path.display();
         let old: Value = toml::from_str(old).map_err(|e| anyhow!("{name}: not a recipe: {e}"))?;
         let new: Value = toml::from_str(told.recipe).context("the recipe given is not one")?;
-        let allowed = [&WITHOUT_EFFECT[..], told.without_effect, &[EPOCHS, EARLY_STOP]].concat();
+        let allowed = [&WITHOUT_EFFECT[..], told.without_effect, &[EPOCHS, EARLY_STOP, FOLDER]].concat();
         if let Some(Difference { path, first, second }) = entries::first_difference(&old, &new, &allowed) {
             bail!(
                 "{name} is not the recipe given: `{path}` is {first}, given is {second}; resume with the run's own \

@@ -32,8 +32,8 @@ impl Weights {
             return Ok(Self::Published(Box::new(Published::open(path, None)?)));
         }
         let checkpoint = match path {
-            Some(path) => Checkpoint::open(path),
-            None => Checkpoint::open(&run.folder.join("checkpoints/best.safetensors"))
+            Some(path) => Checkpoint::open_whole(path),
+            None => Checkpoint::open_whole(&run.folder.join("checkpoints/best.safetensors"))
                 .context("without --weights the best checkpoint of the recipe's run folder is evaluated"),
         }?;
         Ok(Self::Checkpoint(Box::new(checkpoint)))

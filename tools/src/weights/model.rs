@@ -194,7 +194,7 @@ impl Model {
     pub fn open(path: &Path, key: Option<&str>, part: Part) -> Result<(Self, Vec<String>)> {
         if source::is_checkpoint(path)? {
             ensure!(key.is_none(), "{}: a checkpoint has one set of weights, and no `--key`", path.display());
-            return Self::from_checkpoint(Checkpoint::open(path)?, part);
+            return Self::from_checkpoint(Checkpoint::open_whole(path)?, part);
         }
         Self::from_published(Published::open(path, key)?, part)
     }

@@ -45,7 +45,7 @@ pub(super) fn resume<M: Module>(model: M, parts: &mut TrainerParts, device: &Dev
     let load_ema = |config| checkpoint.load_ema(config, &model, device);
     let ema = parts.config.ema.map(load_ema).transpose()?;
     for (path, reason) in &skipped {
-        parts.progress.say(&format!("WARNING: {} is damaged and left out: {reason}", path.display()));
+        parts.progress.warn(&format!("{} is damaged and left out: {reason}", path.display()));
     }
     let (step, path) = (checkpoint.position.step, checkpoint.path.display());
     parts.progress.say(&format!("resumed after step {step} of {path}"));

@@ -95,8 +95,10 @@ impl<M: Module> Trainer<M> {
             Ok(()) => self.tell_recovery(),
             Err(error) => {
                 let (step, newest) = (self.position.step, self.newest_checkpoint());
+                // A save at the end of an epoch may follow one of the same step.
+                let what = if self.saving.saved == Some(step) { "what came after step" } else { "step" };
                 self.warn_of_refusal(&format!(
-                    "step {step} is NOT saved: {error:#}\n  {newest}; training goes on, and saving is tried again"
+                    "{what} {step} is NOT saved: {error:#}\n  {newest}; training goes on, and saving is tried again"
                 ));
             }
         }
@@ -192,7 +194,7 @@ impl<M: Module> Trainer<M> {
     }
 
     pub(super) fn warn(&mut self, what: &str) {
-        self.parts.progress.say(&format!("WARNING: {what}"));
+        self.parts.progress.warn(what);
     }
 
     /// Something that could not be written, unless the same was told a short while ago.
