@@ -1,7 +1,7 @@
 //! `compare`: runs side by side, with the spread over seeds and the interval that the choice of images leaves.
 //!
 //! Read `groups` first: which runs stand in one row. `table` is what is printed, `picture` what is drawn; what differs
-//! between tasks is a [`Task`].
+//! between tasks is a `Task`.
 
 use std::path::{Path, PathBuf};
 
