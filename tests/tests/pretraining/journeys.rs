@@ -178,7 +178,7 @@ fn a_pretraining_averages_its_weights_and_tells_its_groups_and_schedules() {
 }
 
 #[test]
-fn a_run_becomes_a_page_of_curves() {
+fn a_run_becomes_a_page_of_curves_and_reconstructions() {
     let project = Project::new();
     let trained = project.trained("run", &[]);
     assert!(trained.out.contains("look at it  cvx-pretrain report [TMP]/run\n"), "{}", trained.out);
@@ -186,7 +186,8 @@ fn a_run_becomes_a_page_of_curves() {
     let reported = project.run(&["report", &run]);
     assert_eq!((reported.exit, reported.err.as_str()), (Exit::Done, ""));
     let page = fs::read_to_string(project.path("run/report.html")).unwrap();
-    assert!(page.contains("<h2>losses</h2>") && page.contains("explained") && !page.contains("<img"));
+    assert!(page.contains("<h2>losses</h2>") && page.contains("explained") && page.contains("<img"));
+    assert!(page.contains("Best predictions") && page.contains(" explained"), "reconstructions");
 
     let info = project.run(&["info", &project.text("recipe.toml")]);
     assert!(info.exit == Exit::Done && info.out.contains("decoder"), "{}{}", info.out, info.err);

@@ -1,7 +1,6 @@
 //! `cvx-pretrain reconstruct`: what a pretrained network imagines, drawn beside what it saw.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -58,7 +57,9 @@ pub fn reconstruct(args: &ReconstructArgs, streams: &mut Streams<'_>) -> Result<
     let mut failed = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let seed = args.seed.wrapping_add(index as u64);
-        let drawn = draw(&trained, index, file, seed, &device).and_then(|picture| {
+        let drawn = read_image(file).map_err(anyhow::Error::from).and_then(|image| {
+            let sample = Sample::of_image(index, file.clone(), image);
+            let picture = draw(&trained, sample, seed, &device)?;
             let path = names.next(file)?;
             picture.save(&path).with_context(|| format!("{}: cannot be written", path.display()))?;
             Ok(path)
@@ -82,10 +83,9 @@ pub fn reconstruct(args: &ReconstructArgs, streams: &mut Streams<'_>) -> Result<
 }
 
 /// The three pictures of one image, side by side.
-fn draw(trained: &Trained, index: usize, file: &Path, seed: u64, device: &Device) -> Result<RgbImage> {
+pub(super) fn draw(trained: &Trained, sample: Sample, seed: u64, device: &Device) -> Result<RgbImage> {
     let Trained { fcmae, architecture, preprocessing } = trained;
     let Preprocessing { mean, std, size, .. } = *preprocessing;
-    let sample = Sample::of_image(index, file.to_owned(), read_image(file)?);
     // Nothing is drawn at random where an image is cut in its centre.
     let sample = preprocessing.pipeline().apply(sample, &mut ChaCha8Rng::seed_from_u64(0));
     let mask = Arc::new(architecture.mask(size, &[seed]));
