@@ -143,6 +143,13 @@ fn a_set_of_a_wrong_type_says_so() {
   `seed` is a value, it has no `value`
 ",
     );
+    set(
+        "train.ema=true",
+        "error: --set train.ema=true does not fit [TMP]/recipe.toml
+  true where a table of `decay`, `warmup` is expected
+  in `train.ema`
+",
+    );
 }
 
 #[test]

@@ -127,6 +127,21 @@ impl<'de, 'a> Deserializer<'de> for Stack<'a> {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let top = self.top();
+        if !matches!(top.content, Content::Table(_)) {
+            let expected = format!("a table of `{}`", fields.join("`, `"));
+            let fault: Fault = de::Error::invalid_type(top.unexpected(), &expected.as_str());
+            return Err(fault.at(top.place, &self.path));
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -162,7 +177,7 @@ impl<'de, 'a> Deserializer<'de> for Stack<'a> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 
