@@ -14,6 +14,7 @@ pub(crate) use self::groups::{Group, difference};
 use self::table::{Cell, Cost, Row, Table};
 use crate::device_spec::DeviceSpec;
 use crate::exit::{Exit, Streams};
+use crate::recipe::Plan;
 use crate::train::atomic_file;
 
 mod groups;
@@ -27,7 +28,7 @@ const SEED: u64 = 0;
 pub(crate) const RESAMPLES: u32 = 1000;
 
 /// Entries that may be changed of runs that are trained: where images lie, and what changes no figure.
-const CHANGEABLE: [&str; 4] = ["data.", "evaluate.batch_size=", "train.workers=", "run.folder="];
+const CHANGEABLE: [&str; 3] = ["data.", "evaluate.batch_size=", "train.workers="];
 
 /// A figure that is judged anew differs from the run's own by this at most.
 const SAME: f64 = 1e-6;
@@ -97,6 +98,14 @@ pub(crate) struct Known {
     pub(crate) epochs: usize,
     /// Whether it may end before.
     pub(crate) ends_early: bool,
+}
+
+impl Known {
+    /// Of a recipe's course and its network.
+    pub(crate) fn of(plan: &Plan<'_>, weighed: Weighed) -> Self {
+        let (epochs, ends_early) = (plan.epochs, plan.early_stop.is_some());
+        Self { weighed, best_by: plan.best_by.to_owned(), epochs, ends_early }
+    }
 }
 
 /// The differences of one group to the first, by the metrics' names.

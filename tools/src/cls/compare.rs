@@ -40,12 +40,7 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let classifier =
         ClassifierConfig::new(backbone, recipe.head.num_classes).init(&burn::tensor::Device::flex());
     let weighed = Weighed { parameters: classifier.num_params(), flops, size };
-    Ok(Known {
-        weighed,
-        best_by: TOP1.to_owned(),
-        epochs: recipe.train.epochs,
-        ends_early: recipe.train.early_stop.is_some(),
-    })
+    Ok(Known::of(&recipe.plan(), weighed))
 }
 
 /// Top-1 accuracy of every group less that of the first, on resampled images.

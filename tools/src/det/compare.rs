@@ -55,12 +55,7 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let detector = Architecture::of(recipe).init(&burn::tensor::Device::flex());
     let flops = Flops::count(&recipe.model.config(), &head.config(), SIZE).total();
     let weighed = Weighed { parameters: params::count_trained(&detector), flops, size: SIZE };
-    Ok(Known {
-        weighed,
-        best_by: recipe.evaluate.best_by.clone(),
-        epochs: recipe.train.epochs,
-        ends_early: recipe.train.early_stop.is_some(),
-    })
+    Ok(Known::of(&recipe.plan(), weighed))
 }
 
 /// AP of every group less that of the first, on resampled images.

@@ -31,10 +31,5 @@ fn know(recipe: &Recipe) -> Result<Known> {
         flops: flops::backbone(&recipe.model.config(), flops::cells(size)),
         size,
     };
-    Ok(Known {
-        weighed,
-        best_by: EXPLAINED.to_owned(),
-        epochs: recipe.train.epochs,
-        ends_early: recipe.train.early_stop.is_some(),
-    })
+    Ok(Known::of(&recipe.plan(), weighed))
 }

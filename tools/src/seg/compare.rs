@@ -47,12 +47,7 @@ fn know(recipe: &Recipe) -> Result<Known> {
     let segmentor = random(recipe, &burn::tensor::Device::flex());
     let flops = Flops::count(&recipe.model.config(), &Architecture::of(recipe).upernet, SIZE).total();
     let weighed = Weighed { parameters: params::count_trained(&segmentor), flops, size: SIZE };
-    Ok(Known {
-        weighed,
-        best_by: recipe.evaluate.best_by.clone(),
-        epochs: recipe.train.epochs,
-        ends_early: recipe.train.early_stop.is_some(),
-    })
+    Ok(Known::of(&recipe.plan(), weighed))
 }
 
 /// mIoU and its relatives of every group less those of the first, on resampled images.
