@@ -28,7 +28,9 @@ mod anchors;
 mod classes;
 
 /// A half that was read.
-struct Half {
+struct Half<'a> {
+    name: &'static str,
+    split: &'a Split,
     coco: Arc<Coco>,
     decoded: Option<Decoded>,
     classes: Vec<String>,
@@ -40,13 +42,21 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = &written.recipe;
     let [train, val] = data::splits(&recipe.data)?;
     let mut num_errors = 0;
-    let mut halves: Vec<Half> = Vec::new();
+    let mut halves: Vec<Half<'_>> = Vec::new();
     // Some recipes judge what they train on.
     let num_halves = if train == val { 1 } else { 2 };
     for (name, split) in [("train", &train), ("validation", &val)].into_iter().take(num_halves) {
         let mut findings = Findings::default();
         let half = if name == "train" { data::Half::Train } else { data::Half::Val };
-        let coco = data::read_coco(&recipe.data, half, split)?;
+        let coco = match data::read_coco(&recipe.data, half, split) {
+            Ok(coco) => coco,
+            // The other half may have something to tell, too.
+            Err(error) => {
+                num_errors += 1;
+                writeln!(streams.out, "{name}:\n  error: {error:#}")?;
+                continue;
+            }
+        };
         writeln!(
             streams.out,
             "{name}: {}: {}, {}, {}",
@@ -73,15 +83,15 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             decoded.doubt_normalisation(&recipe.input.mean, &recipe.input.std, &mut findings);
         }
         let classes = CocoDataset::for_evaluation(Arc::clone(&coco), split.images.clone()).class_names();
-        let half = Half { coco, decoded, classes };
+        let half = Half { name, split, coco, decoded, classes };
         if let Some(train_half) = halves.first() {
-            compare(train_half, &half, [&train, &val], &mut findings);
+            compare(train_half, &half, &mut findings);
         }
         halves.push(half);
         num_errors += findings.num_errors();
         findings.write(streams.out, args.limit)?;
     }
-    let cocos: Vec<&Coco> = halves.iter().map(|half| half.coco.as_ref()).collect();
+    let cocos: Vec<(&str, &Coco)> = halves.iter().map(|half| (half.name, half.coco.as_ref())).collect();
     classes::write(&cocos, streams.out)?;
     if num_halves == 1 {
         writeln!(streams.out, "validation: the images of training: what is judged is learnt by heart")?;
@@ -94,9 +104,9 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         num_errors += check::beginning(initial, &recipe.plan(), &written, streams.out)?;
     }
     if let Some(count) = args.browse {
-        for ((half, split), name) in halves.iter().zip([&train, &val]).zip(["train", "validation"]) {
-            let drawn = draw_samples(recipe, half, split, name, count, &args.out);
-            tell(name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
+        for half in &halves {
+            let drawn = draw_samples(recipe, half, count, &args.out);
+            tell(half.name, "samples with their truth", drawn, num_errors > 0, streams.out)?;
         }
     }
     if num_errors > 0 {
@@ -186,7 +196,8 @@ fn check_images(coco: &Coco, split: &Split, decode: bool, findings: &mut Finding
 }
 
 /// What only the two halves together tell.
-fn compare(train_half: &Half, val_half: &Half, [train, val]: [&Split; 2], findings: &mut Findings) {
+fn compare(train_half: &Half<'_>, val_half: &Half<'_>, findings: &mut Findings) {
+    let (train, val) = (train_half.split, val_half.split);
     if train_half.classes != val_half.classes {
         findings.error(format!(
             "{}: lists the classes {}, but {} lists {}",
@@ -228,23 +239,16 @@ fn compare(train_half: &Half, val_half: &Half, [train, val]: [&Split; 2], findin
 }
 
 /// A sheet of samples: of training as its first epoch sees them, of validation resized as they are judged.
-fn draw_samples(
-    recipe: &Recipe,
-    half: &Half,
-    split: &Split,
-    name: &str,
-    count: usize,
-    folder: &Path,
-) -> Result<Sheet> {
-    let dataset = Arc::new(CocoDataset::for_training(Arc::clone(&half.coco), split.images.clone())?);
-    let loader = if name == "train" {
+fn draw_samples(recipe: &Recipe, half: &Half<'_>, count: usize, folder: &Path) -> Result<Sheet> {
+    let dataset = Arc::new(CocoDataset::for_training(Arc::clone(&half.coco), half.split.images.clone())?);
+    let loader = if half.name == "train" {
         data::train_loader(recipe, &dataset)
     } else {
         let Pipeline { transforms } = data::pipeline(&Preprocessing::of(recipe));
         let sampler = BatchSampler::shuffled(&vec![(1, 1); dataset.len()], 1, recipe.seed);
         Loader::new(dataset, Arc::new(Pipeline { transforms }), sampler, recipe.train.workers)
     };
-    browse(&loader, count, &|sample| with_objects(sample, &half.classes), &file_and_size, folder, name)
+    browse(&loader, count, &|sample| with_objects(sample, &half.classes), &file_and_size, folder, half.name)
 }
 
 /// How much larger the network sees an image than it is.

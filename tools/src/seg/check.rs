@@ -47,19 +47,27 @@ pub fn check(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     // Some recipes judge what they train on.
     let num_halves = if source.train == source.val { 1 } else { 2 };
     for (name, half) in halves.into_iter().take(num_halves) {
-        if name == "train" {
-            source.expect_train()?
-        } else {
-            source.expect_val()?
-        }
         let (counting, told): (Mutex<Option<Counting>>, _) = (Mutex::new(None), verbosity());
-        let report =
-            check_segmentation(half, &source.encoding, names, source.first_images, read, &|pairs, total| {
-                let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
-                counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
-            })?;
+        let progress = |pairs, total| {
+            let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
+            counting.get_or_insert_with(|| Counting::on_stderr_at(told, "read", total)).advance(pairs);
+        };
+        let expected = if name == "train" { source.expect_train() } else { source.expect_val() };
+        let encoding = &source.encoding;
+        let report = expected.and_then(|()| {
+            Ok(check_segmentation(half, encoding, names, source.first_images, read, &progress)?)
+        });
         drop(counting);
         let out = &mut *streams.out;
+        let report = match report {
+            Ok(report) => report,
+            // The other half may have something to tell, too.
+            Err(error) => {
+                num_errors += 1;
+                writeln!(out, "{name}:\n  error: {error:#}")?;
+                continue;
+            }
+        };
         writeln!(out, "{name}: {}: {}", half.images.display(), counted(report.images, "image", "images"))?;
         let mut findings = Findings::default();
         findings.extend(&report.problems);

@@ -11,24 +11,23 @@ use crate::verbosity::{Verbosity, verbosity};
 /// Classes that are listed; of more, the rarest.
 const LISTED: usize = 20;
 
-/// Writes a table of objects and of images that hold one, by class and half, the rarest in training first.
-pub(super) fn write(halves: &[&Coco], out: &mut dyn Write) -> Result<()> {
-    let counts: Vec<HashMap<u64, [usize; 2]>> = halves.iter().map(|coco| count(coco)).collect();
-    let Some(train) = halves.first() else { return Ok(()) };
+/// Writes a table of objects and of images that hold one, by class and half, named, the rarest in the first half first.
+pub(super) fn write(halves: &[(&str, &Coco)], out: &mut dyn Write) -> Result<()> {
+    let counts: Vec<HashMap<u64, [usize; 2]>> = halves.iter().map(|(_, coco)| count(coco)).collect();
+    let Some((_, first)) = halves.first() else { return Ok(()) };
     let of = |half: usize, id: u64| counts[half].get(&id).copied().unwrap_or_default();
-    let mut classes: Vec<_> = train.categories.iter().collect();
+    let mut classes: Vec<_> = first.categories.iter().collect();
     classes.sort_by_key(|category| (of(0, category.id)[0], category.id));
     let listed = if verbosity() == Verbosity::Verbose { classes.len() } else { LISTED };
     let width = classes.iter().take(listed).map(|class| class.name.chars().count()).max().unwrap_or(0).max(5);
-    let halves = 0..halves.len();
     write!(out, "{:<width$}", "class")?;
-    for name in ["train", "validation"].into_iter().take(halves.len()) {
+    for (name, _) in halves {
         write!(out, " {:>18} {:>9}", format!("{name} objects"), "images")?;
     }
     writeln!(out)?;
     for class in classes.iter().take(listed) {
         write!(out, "{:<width$}", class.name)?;
-        for half in halves.clone() {
+        for half in 0..halves.len() {
             let [objects, images] = of(half, class.id);
             write!(out, " {objects:>18} {images:>9}")?;
         }
