@@ -21,6 +21,8 @@ const PANEL: u32 = 330;
 /// Height of letters, and about the width of one.
 const LETTERS: i32 = 15;
 const LETTER_WIDTH: u32 = 9;
+/// Width of the explanation of the marks, pixels.
+const KEY: u32 = 210;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Outcome<'a> = Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>>;
@@ -32,7 +34,7 @@ type Outcome<'a> = Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as Drawing
 pub(super) fn draw(path: &Path, table: &Table) -> Result<()> {
     register_font()?;
     let longest = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0) as u32;
-    let names = longest * LETTER_WIDTH + 32;
+    let names = (longest * LETTER_WIDTH + 32).max(KEY);
     let size = (names + PANEL * table.metrics.len() as u32, HEAD + ROW * table.rows.len() as u32 + FOOT);
     let large_size = (size.0 * OVERSAMPLING, size.1 * OVERSAMPLING);
     let mut pixels = vec![255; (large_size.0 * large_size.1 * 3) as usize];
@@ -55,10 +57,23 @@ fn draw_table<'a>(pixels: &'a mut [u8], size: (u32, u32), names: u32, table: &Ta
     for (index, row) in table.rows.iter().enumerate() {
         left.draw(&Text::new(row.name.as_str(), (12 * scale, middle(index)), style.clone()))?;
     }
+    draw_key(&left)?;
     for (column, area) in right.split_evenly((1, table.metrics.len().max(1))).iter().enumerate() {
         draw_panel(area, table, column)?;
     }
     root.present()
+}
+
+/// What dot and tick stand for.
+fn draw_key<'a>(area: &Area<'a>) -> Outcome<'a> {
+    let scale = OVERSAMPLING as i32;
+    let y = area.dim_in_pixel().1 as i32 - 16 * scale;
+    let style = (FONT, (LETTERS - 3) * scale).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+    area.draw(&Circle::new((17 * scale, y), 4 * scale, INK.mix(0.7).filled()))?;
+    area.draw(&Text::new("a run", (26 * scale, y), style.clone()))?;
+    let tick = [(76 * scale, y - 7 * scale), (76 * scale, y + 7 * scale)];
+    area.draw(&PathElement::new(tick, INK.stroke_width(2 * OVERSAMPLING)))?;
+    area.draw(&Text::new("mean \u{b1} deviation", (84 * scale, y), style))
 }
 
 fn draw_panel<'a>(area: &Area<'a>, table: &Table, column: usize) -> Outcome<'a> {
