@@ -10,6 +10,7 @@ use burn::prelude::*;
 use crate::channel_norm::ChannelNorm;
 use crate::convnext::{ConvNext, ConvNextConfig};
 use crate::initializer;
+use crate::precision;
 
 /// What a [`Classifier`] is made of.
 #[derive(Config, Debug)]
@@ -69,7 +70,7 @@ impl Classifier {
     /// If the model has no last layer.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let head = self.head.as_ref().expect("a model without classes has no logits");
-        head.forward(self.features(images))
+        precision::linear_layer(self.features(images), head)
     }
 }
 

@@ -29,6 +29,7 @@ use crate::convnext::{ConvNext, ConvNextConfig, IMAGE_CHANNELS};
 use crate::features::FeatureMaps;
 use crate::initializer;
 use crate::mask::{Mask, PATCH};
+use crate::precision::linear_layer;
 
 pub use self::encoder::Masking;
 
@@ -155,7 +156,7 @@ impl Fcmae {
         };
         let decoded = mask.hidden_of(self.decode(images_nhwc, mask));
         let [_, _, _, channels] = decoded.dims();
-        Imagined { prediction: self.pred.forward(decoded.reshape([hidden, channels])), target }
+        Imagined { prediction: linear_layer(decoded.reshape([hidden, channels]), &self.pred), target }
     }
 
     /// What is imagined of every patch, the visible ones included, as pixels.
@@ -193,7 +194,7 @@ impl Fcmae {
     fn predict(&self, images_nhwc: Tensor<4>, mask: &Arc<Mask>) -> Tensor<2> {
         let decoded = self.decode(images_nhwc, mask);
         let [batch, rows, columns, channels] = decoded.dims();
-        self.pred.forward(decoded.reshape([batch * rows * columns, channels]))
+        linear_layer(decoded.reshape([batch * rows * columns, channels]), &self.pred)
     }
 
     /// What the encoder's stages say, `c2` first: zero where hidden, unless only the input is masked.
@@ -220,7 +221,7 @@ impl Fcmae {
     /// - output: `[batch, rows, columns, decoder_channels]`
     fn decode(&self, images_nhwc: Tensor<4>, mask: &Arc<Mask>) -> Tensor<4> {
         let visible = Encoded::new(&self.backbone, images_nhwc, Arc::clone(mask), self.masking).visible();
-        let tokens = mask.place(self.proj.forward(visible), self.mask_token.val());
+        let tokens = mask.place(linear_layer(visible, &self.proj), self.mask_token.val());
         self.decoder.iter().fold(tokens, |tokens, block| block.forward(tokens))
     }
 }

@@ -24,6 +24,7 @@ mod initializer;
 mod mask;
 pub mod ops;
 mod param_names;
+pub mod precision;
 mod variant;
 
 pub use crate::block::{Block, BlockNorm};
@@ -35,4 +36,5 @@ pub use crate::features::{FeatureMaps, FeatureSpec};
 pub use crate::grn::Grn;
 pub use crate::mask::{Mask, PATCH};
 pub use crate::param_names::{Layout, NameScheme};
+pub use crate::precision::Precision;
 pub use crate::variant::{UnknownVariant, Variant};

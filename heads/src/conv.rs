@@ -7,7 +7,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::prelude::*;
-use burn::tensor::module::linear;
+use cvx_backbone::precision::linear;
 
 use crate::conv_op::{Activation, conv};
 
@@ -138,6 +138,6 @@ impl Linear {
     /// - `x`: `[rows, inputs]`
     /// - output: `[rows, outputs]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val(), Some(self.bias.val()))
+        linear(x, self.weight.val(), self.bias.val())
     }
 }

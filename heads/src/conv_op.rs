@@ -11,8 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
+use cvx_backbone::precision::dense_conv2d;
 
 /// What follows a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub fn conv_composed(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, activatio
     let [_, _, kernel, _] = weight.dims();
     let padding = kernel / 2;
     let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
-    let y = conv2d(x, weight, Some(bias), options);
+    let y = dense_conv2d(x, weight, bias, options);
     match activation {
         Activation::Identity => y,
         Activation::Relu => relu(y),

@@ -6,6 +6,9 @@ pub mod tolerance;
 
 use std::path::PathBuf;
 
+use burn::prelude::Device;
+use cvx_tools::device_spec::DeviceSpec;
+
 /// The project's root folder.
 pub fn project_root() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -24,4 +27,16 @@ pub fn real_data(name: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The device on which networks are compared with references: `$CVX_DEVICE`, written as after `--device`, else the CPU.
+///
+/// # Panics
+/// If there is no such device: then nothing was compared on it.
+pub fn device() -> Device {
+    let spec = std::env::var("CVX_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let opened = spec.parse::<DeviceSpec>().map_err(|error| format!("CVX_DEVICE={spec}: {error}"));
+    opened
+        .and_then(|spec| spec.open().map_err(|error| error.to_string()))
+        .unwrap_or_else(|error| panic!("{error}"))
 }

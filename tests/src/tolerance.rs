@@ -26,6 +26,9 @@ pub const STATISTIC: f64 = 1e-12;
 /// A gradient against central finite differences of an f32 function, relative.
 pub const FINITE_DIFFERENCE: f64 = 1e-2;
 
+/// The most that rounding to the 8 bits of bfloat16 moves a number, relative.
+pub const BF16_ROUNDING: f64 = 1.0 / 256.0;
+
 /// Panics with both figures where `actual` differs from `expected` by more than `tolerance`, relative.
 ///
 /// # Panics

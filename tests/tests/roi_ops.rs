@@ -47,7 +47,7 @@ fn random_rois(count: usize, [height, width]: [usize; 2]) -> Vec<Roi> {
 
 #[test]
 fn the_op_equals_its_composed_version_over_a_pyramid() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let size = [256, 320];
     let rois = random_rois(60, size);
     // 21 channels: one block of sixteen and a rest.
@@ -73,7 +73,7 @@ fn the_op_equals_its_composed_version_over_a_pyramid() {
 
 #[test]
 fn rows_come_in_the_order_of_the_rois() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let constant = |level: usize| Tensor::<4>::full([1, 1, 40, 40], level as f32, &device);
     let levels: Vec<_> = (0..4).map(constant).collect();
     let sizes = [500.0, 20.0, 120.0, 300.0, 30.0];
@@ -93,7 +93,7 @@ fn the_gradient_of_roi_align_is_the_slope_of_its_output() {
     let rois = bbox.map(|bbox| Roi { batch_index: 0, bbox });
     for (sampling_ratio, aligned) in [(0, true), (3, true), (0, false), (2, false)] {
         let loss = |features: Vec<f32>| {
-            let device = &Device::flex().autodiff();
+            let device = &cvx_tests::device().autodiff();
             let features = Tensor::<4>::from_data(TensorData::new(features, shape), device).require_grad();
             let out = roi_align(features.clone(), &rois, 3, 0.25, sampling_ratio, aligned);
             let weights = Tensor::<1, Int>::arange(0..54, device).float().sin();
@@ -119,7 +119,7 @@ fn the_gradient_of_roi_align_is_the_slope_of_its_output() {
 
 #[test]
 fn a_constant_map_gives_its_value_inside_and_zero_far_outside() {
-    let features = Tensor::<4>::full([1, 3, 8, 8], 2.5, &Device::flex());
+    let features = Tensor::<4>::full([1, 3, 8, 8], 2.5, &cvx_tests::device());
     let inside = Roi { batch_index: 0, bbox: [1.0, 1.0, 6.0, 7.0] };
     let outside = Roi { batch_index: 0, bbox: [20.0, 20.0, 30.0, 30.0] };
     for (_, align) in BOTH {
@@ -133,7 +133,7 @@ fn a_constant_map_gives_its_value_inside_and_zero_far_outside() {
 fn rois_on_a_grid_of_rising_numbers_give_the_numbers_between() {
     // Detectron2's example (`tests/layers/test_roi_align.py`): a 5 x 5 map of 0..25, one RoI from (1, 1)
     // to (3, 3). Aligned, its samples are half a pixel to the upper left of those of the first version.
-    let features = Tensor::<1, Int>::arange(0..25, &Device::flex()).float().reshape([1, 1, 5, 5]);
+    let features = Tensor::<1, Int>::arange(0..25, &cvx_tests::device()).float().reshape([1, 1, 5, 5]);
     let roi = [Roi { batch_index: 0, bbox: [1.0, 1.0, 3.0, 3.0] }];
     let rows = |first: f32| -> Vec<f32> {
         (0..16).map(|i| first + 2.5 * (i / 4) as f32 + 0.5 * (i % 4) as f32).collect()
@@ -148,7 +148,7 @@ fn rois_on_a_grid_of_rising_numbers_give_the_numbers_between() {
 
 #[test]
 fn zero_rois_give_zero_rows_and_a_gradient_of_zeros() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let features = Tensor::<4>::ones([2, 3, 8, 8], &device).require_grad();
     let out = roi_align(features.clone(), &[], 7, 0.25, 0, true);
     assert_eq!(out.dims(), [0, 3, 7, 7]);
@@ -160,7 +160,7 @@ fn zero_rois_give_zero_rows_and_a_gradient_of_zeros() {
 
 #[test]
 fn a_permuted_map_is_read_as_it_is_seen() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let features_nchw = pyramid(5, [64, 96], &device).swap_remove(0);
     let features_nhwc = features_nchw.clone().permute([0, 2, 3, 1]);
     let stored = Tensor::<4>::from_data(features_nhwc.into_data(), &device);

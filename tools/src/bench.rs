@@ -1,5 +1,6 @@
 //! What all `info --bench` share: how fast a network runs on this machine, on invented images, as JSON.
 
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::device_spec::DeviceSpec;
 use crate::memory;
+use crate::precision::Precision;
 
 /// Steps before the first that counts: memory is laid out, and on a GPU kernels are compiled and chosen.
 const WARM_UP: usize = 3;
@@ -28,17 +30,24 @@ pub struct BenchArgs {
     /// Steps that count, after three that do not, for --bench
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
-    /// auto, cpu, cuda or cuda:INDEX, for --bench
+    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX], for --bench
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }
 
 impl BenchArgs {
     /// The setting asked for, at `size`: height and width, input pixels.
-    pub(crate) fn setting(&self, size: [usize; 2]) -> Result<Setting> {
+    pub(crate) fn setting(
+        &self,
+        size: [usize; 2],
+        precision: Option<Precision>,
+        err: &mut dyn Write,
+    ) -> Result<Setting> {
         let device_spec = self.device.resolve();
+        let device = device_spec.open()?;
+        let precision = Precision::on(precision, &device, err)?;
         let (batch, runs) = (self.batch.into(), self.runs.into());
-        Ok(Setting { device_spec, device: device_spec.open()?, size, batch, runs })
+        Ok(Setting { device_spec, device, precision, size, batch, runs })
     }
 }
 
@@ -58,6 +67,8 @@ pub(crate) struct Setting {
     /// A choice, not `auto`.
     device_spec: DeviceSpec,
     pub(crate) device: Device,
+    /// What products are computed in.
+    precision: cvx_backbone::Precision,
     /// Height and width, input pixels.
     pub(crate) size: [usize; 2],
     /// Images at a time.
@@ -76,12 +87,16 @@ impl Setting {
         let [height, width] = self.size;
         Ok(json!({
             "device": self.device_spec.to_string(),
+            "precision": match self.precision {
+                cvx_backbone::Precision::F32 => "f32",
+                cvx_backbone::Precision::Bf16 => "bf16",
+            },
             "threads": rayon::current_num_threads(),
             "batch": self.batch,
             "height": height,
             "width": width,
-            "inference": inference()?,
-            "training_step": training_step()?,
+            "inference": self.precision.scope(inference)?,
+            "training_step": self.precision.scope(training_step)?,
         }))
     }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use burn::backend::DispatchDevice;
 use burn::prelude::*;
 
-/// `auto`, `cpu` or `cuda[:i]`.
+/// `auto`, `cpu`, `cuda[:i]` or `wgpu[:i]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
     /// The first CUDA device when this build knows CUDA and the machine has one, else the CPU.
@@ -15,24 +16,31 @@ pub enum DeviceSpec {
     Cpu,
     /// The CUDA device with this index.
     Cuda(usize),
+    /// The device with this index of Vulkan, Metal or DirectX 12, through wgpu.
+    Wgpu(usize),
 }
 
 impl FromStr for DeviceSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", index)) => index
-                .parse()
-                .map(Self::Cuda)
-                .map_err(|_| format!("`{index}` is not a device index, as in `cuda:0`")),
-            _ => Err("expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`".to_owned()),
-        }
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, Some(index)),
+            None => (text, None),
+        };
+        let place: fn(usize) -> Self = match (name, index) {
+            ("auto", None) => return Ok(Self::Auto),
+            ("cpu", None) => return Ok(Self::Cpu),
+            ("cuda", _) => Self::Cuda,
+            ("wgpu", _) => Self::Wgpu,
+            _ => return Err(format!("expected one of {POSSIBLE}")),
+        };
+        let index = index.unwrap_or("0");
+        index.parse().map(place).map_err(|_| format!("`{index}` is not a device index, as in `{name}:0`"))
     }
 }
+
+const POSSIBLE: &str = "`auto`, `cpu`, `cuda`, `cuda:INDEX`, `wgpu`, `wgpu:INDEX`";
 
 impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,51 +48,71 @@ impl fmt::Display for DeviceSpec {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
         }
     }
 }
 
 impl DeviceSpec {
-    /// What `auto` means on this machine; `cpu` and `cuda:i` stay what they are.
+    /// What `auto` means on this machine; the others stay what they are.
     pub fn resolve(self) -> Self {
         match self {
-            Self::Auto if num_cuda_devices() > 0 => Self::Cuda(0),
+            Self::Auto if cuda_devices().is_ok_and(|found| !found.is_empty()) => Self::Cuda(0),
             Self::Auto => Self::Cpu,
             chosen => chosen,
         }
     }
 
     /// The device itself, without autodiff.
+    ///
+    /// # Errors
+    /// If this build or this machine does not have it.
     pub fn open(self) -> Result<Device> {
-        match self.resolve() {
-            Self::Cuda(index) => open_cuda(index),
-            Self::Auto | Self::Cpu => Ok(Device::flex()),
-        }
+        let (found, index, kind) = match self.resolve() {
+            Self::Auto | Self::Cpu => return Ok(Device::flex()),
+            Self::Cuda(index) => (cuda_devices(), index, "CUDA"),
+            Self::Wgpu(index) => (wgpu_devices(), index, "wgpu"),
+        };
+        let found = found.map_err(|NotBuilt { feature }| {
+            anyhow!(
+                "--device {self}: this build knows no {kind}; build with `--features {feature}`, or choose `cpu`"
+            )
+        })?;
+        let count = found.len();
+        let device = found.into_iter().nth(index);
+        device.ok_or_else(|| anyhow!("--device {self}: this machine shows {count} {kind} device(s)"))
     }
 }
 
+/// Whether tensors of this device are computed with on the CPU, with or without autodiff.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Devices of a kind that was left out of this build.
+struct NotBuilt {
+    /// What puts it in.
+    feature: &'static str,
+}
+
 #[cfg(feature = "cuda")]
-fn num_cuda_devices() -> usize {
-    Device::enumerate(burn::tensor::DeviceType::Cuda).len()
+fn cuda_devices() -> Result<Vec<Device>, NotBuilt> {
+    Ok(Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().collect())
 }
 
 #[cfg(not(feature = "cuda"))]
-fn num_cuda_devices() -> usize {
-    0
+fn cuda_devices() -> Result<Vec<Device>, NotBuilt> {
+    Err(NotBuilt { feature: "cuda" })
 }
 
-#[cfg(feature = "cuda")]
-fn open_cuda(index: usize) -> Result<Device> {
-    let found = num_cuda_devices();
-    anyhow::ensure!(index < found, "--device cuda:{index}: this machine shows {found} CUDA device(s)");
-    Ok(Device::cuda(index))
+#[cfg(feature = "wgpu")]
+fn wgpu_devices() -> Result<Vec<Device>, NotBuilt> {
+    Ok(Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().collect())
 }
 
-#[cfg(not(feature = "cuda"))]
-fn open_cuda(index: usize) -> Result<Device> {
-    anyhow::bail!(
-        "--device cuda:{index}: this build knows no CUDA; build with `--features cuda`, or choose `cpu`"
-    )
+#[cfg(not(feature = "wgpu"))]
+fn wgpu_devices() -> Result<Vec<Device>, NotBuilt> {
+    Err(NotBuilt { feature: "wgpu" })
 }
 
 #[cfg(test)]
@@ -103,6 +131,9 @@ mod tests {
         case("cuda", Some(DeviceSpec::Cuda(0)));
         case("cuda:3", Some(DeviceSpec::Cuda(3)));
         case("cuda:x", None);
+        case("wgpu", Some(DeviceSpec::Wgpu(0)));
+        case("wgpu:1", Some(DeviceSpec::Wgpu(1)));
+        case("wgpu:-1", None);
         case("gpu", None);
         case("cpu:0", None);
     }

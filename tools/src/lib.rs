@@ -23,6 +23,7 @@ pub(crate) mod image_files;
 pub(crate) mod initial;
 pub mod memory;
 pub(crate) mod page;
+pub mod precision;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;

@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::precision::Precision;
+
 mod file;
 
 mod bases;
@@ -55,6 +57,8 @@ pub use self::transform::{EmptyCrop, TransformRecipe};
 pub struct Recipe {
     /// Decides initial weights, sample order, augmentation, drop path and sampling.
     pub seed: u64,
+    /// What a GPU computes products in; absent: in f32.
+    pub precision: Option<Precision>,
     /// Where the run is written.
     pub run: Run,
     /// Images and their truth.

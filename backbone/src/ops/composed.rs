@@ -8,6 +8,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::{BlockWeights, EPSILON, Mixing};
 use crate::mask::Mask;
+use crate::precision::{dense_conv2d, linear};
 
 /// See [`ops::block`](super::block).
 ///
@@ -86,8 +87,9 @@ fn hidden(spread: Tensor<4>, batch: usize, keep: Option<Tensor<4>>, weights: &Bl
     let [count, height, width, channels] = spread.dims();
     let positions = count * height * width;
     let normed = layer_norm(spread, weights.norm_weight.clone(), weights.norm_bias.clone());
-    let expanded = normed.reshape([positions, channels]).matmul(weights.expand_weight.clone());
-    let mut hidden = gelu(expanded + weights.expand_bias.clone().unsqueeze());
+    let normed = normed.reshape([positions, channels]);
+    let expanded = linear(normed, weights.expand_weight.clone(), weights.expand_bias.clone());
+    let mut hidden = gelu(expanded);
     if let Some(keep) = keep {
         hidden = hidden * keep.reshape([positions, 1]);
     }
@@ -108,7 +110,7 @@ fn contract(
 ) -> Tensor<4> {
     let [batch, per_image, width_of_hidden] = hidden.dims();
     let hidden = hidden.reshape([batch * per_image, width_of_hidden]);
-    let mut branch = hidden.matmul(weights.contract_weight) + weights.contract_bias.unsqueeze();
+    let mut branch = linear(hidden, weights.contract_weight, weights.contract_bias);
     if let Mixing::LayerScale { gamma } = weights.mixing {
         branch = branch * gamma.unsqueeze();
     }
@@ -170,6 +172,6 @@ pub fn global_response_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>) -> 
 pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
     let [_, _, side, _] = weight.dims();
     let options = ConvOptions::new([side, side], [0, 0], [1, 1], 1);
-    let y_nchw = conv2d(x_nhwc.permute([0, 3, 1, 2]), weight, Some(bias), options);
+    let y_nchw = dense_conv2d(x_nhwc.permute([0, 3, 1, 2]), weight, bias, options);
     y_nchw.permute([0, 2, 3, 1])
 }

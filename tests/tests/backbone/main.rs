@@ -2,3 +2,4 @@
 
 mod masking;
 mod operations;
+mod precision;

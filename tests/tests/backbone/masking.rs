@@ -24,7 +24,7 @@ fn run(
     is_grn: bool,
     form: impl Fn(Tensor<4>, BlockWeights, Option<Tensor<1>>) -> Tensor<4>,
 ) -> Outcome {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let mut draw = Draw::new(7, &device);
     let [rows, columns] = mask.grid();
     let shape = [mask.batch(), rows * side, columns * side, channels];
@@ -60,7 +60,7 @@ fn case(mask: Mask, side: usize, channels: usize, is_grn: bool) {
         }
     }
 
-    let plain = Device::flex();
+    let plain = cvx_tests::device();
     let mut draw = Draw::new(7, &plain);
     let [rows, columns] = mask.grid();
     let x = draw.tensor([mask.batch(), rows * side, columns * side, channels], 1.0);
@@ -108,7 +108,7 @@ const NORMS: [BlockNorm; 2] = [BlockNorm::Grn, BlockNorm::LayerScale { init: 0.5
 
 #[test]
 fn a_sparse_autoencoder_equals_the_masked_dense_one_forward_and_backward() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let grid = [3, 4];
     let mask = Arc::new(Mask::draw(2, grid, 0.6, 9));
     for norm in NORMS {
@@ -131,7 +131,7 @@ fn a_sparse_autoencoder_equals_the_masked_dense_one_forward_and_backward() {
 
 #[test]
 fn what_is_seen_does_not_depend_on_what_is_hidden() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let grid = [4, 3];
     let mask = Arc::new(Mask::draw(2, grid, 0.6, 2));
     let keep = mask.keep(32, &device).permute([0, 3, 1, 2]);
@@ -153,7 +153,7 @@ fn what_is_seen_does_not_depend_on_what_is_hidden() {
 
 #[test]
 fn without_a_mask_every_encoder_is_the_dense_network() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let grid = [2, 3];
     let mask = Arc::new(Mask::none(2, grid));
     for norm in NORMS {
@@ -172,7 +172,7 @@ fn without_a_mask_every_encoder_is_the_dense_network() {
 
 #[test]
 fn masking_the_input_alone_lets_convolutions_fill_what_is_hidden() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let grid = [3, 3];
     let mask = Arc::new(Mask::draw(1, grid, 0.6, 2));
     let hidden = |masking| {
@@ -186,7 +186,7 @@ fn masking_the_input_alone_lets_convolutions_fill_what_is_hidden() {
 
 #[test]
 fn the_same_bits_come_out_of_any_number_of_threads() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let grid = [7, 7];
     let mask = Arc::new(Mask::draw(3, grid, 0.6, 2));
     let run = || {
@@ -201,7 +201,7 @@ fn the_same_bits_come_out_of_any_number_of_threads() {
 
 #[test]
 fn a_deeper_decoder_has_more_blocks_and_every_one_learns() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let backbone = ConvNextConfig::new([1, 1, 1, 1], [4, 4, 4, 4], BlockNorm::Grn);
     let config = FcmaeConfig::new(backbone).with_decoder_channels(8).with_decoder_depth(3);
     let model = config.init(&device);

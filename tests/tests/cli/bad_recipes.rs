@@ -115,7 +115,7 @@ fn a_set_of_an_unknown_path_lists_the_known_ones() {
     set(
         "trian.epochs=3",
         "error: --set trian.epochs=3 does not fit [TMP]/recipe.toml
-  unknown entry `trian`, expected one of `seed`, `run`, `data`, `input`, `model`, `head`, `train`, `optimizer`, \
+  unknown entry `trian`, expected one of `seed`, `precision`, `run`, `data`, `input`, `model`, `head`, `train`, `optimizer`, \
          `schedule`, `evaluate`, `expect`
   did you mean `train`?
 ",

@@ -229,7 +229,10 @@ fn help_ends_with_zero_and_nonsense_with_two() {
     assert!(err.contains("RECIPE.toml"), "{err}");
     let Outcome { exit, err, .. } = project.run(&["train", "x.toml", "--device", "gpu"]);
     assert_eq!(exit, Exit::BadInput);
-    assert!(err.contains("expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`"), "{err}");
+    assert!(
+        err.contains("expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`, `wgpu`, `wgpu:INDEX`"),
+        "{err}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ type Convolution = fn(Tensor<4>, Tensor<4>, Tensor<1>, Activation) -> Tensor<4>;
 
 #[track_caller]
 fn case([batch, inputs, outputs]: [usize; 3], [height, width]: [usize; 2], kernel: usize) {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     device.seed(5);
     let normal = Distribution::Normal(0.0, 1.0);
     let x = Tensor::<4>::random([batch, inputs, height, width], normal, &device).require_grad();
@@ -70,7 +70,7 @@ fn convolution_of_many_channels_is_burns_in_every_shape() {
 #[test]
 fn fewer_products_lose_little_more_to_rounding_than_sums_over_taps() {
     let (channels, outputs, side) = (256, 64, 16);
-    let device = Device::flex();
+    let device = cvx_tests::device();
     device.seed(5);
     let x = Tensor::<4>::random([1, channels, side, side], Distribution::Normal(0.0, 1.0), &device);
     let weight = Tensor::<4>::random([outputs, channels, 3, 3], Distribution::Normal(0.0, 1.0), &device);
@@ -107,7 +107,7 @@ fn fewer_products_lose_little_more_to_rounding_than_sums_over_taps() {
 
 #[test]
 fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     device.seed(5);
     let normal = Distribution::Normal(0.0, 1.0);
     let x = Tensor::<4>::random([3, 72, 33, 50], normal, &device).require_grad();
@@ -135,7 +135,7 @@ fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let normal = Distribution::Normal(0.0, 1.0);
     let x = Tensor::<4>::random([2, 6, 5, 3], normal, &device).permute([0, 3, 1, 2]);
     let weight = Tensor::<4>::random([3, 3, 3, 4], normal, &device).permute([3, 0, 1, 2]);
@@ -147,7 +147,7 @@ fn a_convolution_reads_a_permuted_map_as_it_is_meant() {
 
 #[test]
 fn relu_lets_pass_what_is_not_a_number() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for (channels, kernel) in [(1, 1), (1, 3), (64, 3)] {
         let x = Tensor::<4>::full([1, channels, 2, 2], f32::NAN, &device);
         let weight = Tensor::ones([channels, channels, kernel, kernel], &device);

@@ -80,7 +80,7 @@ fn parameters_without_slope(detector: &MaskRcnn, losses: MaskRcnnLosses) -> Vec<
 
 #[test]
 fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let detector = config(3).init(&specs(), &device);
     let losses = detector.losses(maps(&device), &targets(), &sizes(), 0);
     assert!(terms(&losses).iter().all(|&term| term > 0.0), "{:?}", terms(&losses));
@@ -89,7 +89,7 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
 
 #[test]
 fn parameters_carry_the_names_of_mmdet() {
-    let detector = config(3).init(&specs(), &Device::flex());
+    let detector = config(3).init(&specs(), &cvx_tests::device());
     let paths = paths(&detector);
     let theirs: Vec<String> = paths.iter().map(|path| cvx_heads::mmdet_name(path)).collect();
     for name in [
@@ -108,7 +108,7 @@ fn parameters_carry_the_names_of_mmdet() {
 
 #[test]
 fn a_batch_without_objects_reaches_every_parameter_with_terms_of_zero() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let detector = config(3).init(&specs(), &device);
     let none = [Target::default(), Target::default()];
     let losses = detector.losses(maps(&device), &none, &sizes(), 0);
@@ -122,7 +122,7 @@ fn a_batch_without_objects_reaches_every_parameter_with_terms_of_zero() {
 
 #[test]
 fn a_batch_without_proposals_or_objects_reaches_every_parameter() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     // No region is larger than the image, so none is proposed.
     let nothing = ProposalConfig::train().with_min_size(1000.0);
     let config = config(3).with_train_proposals(nothing.clone()).with_test_proposals(nothing);
@@ -136,7 +136,7 @@ fn a_batch_without_proposals_or_objects_reaches_every_parameter() {
 
 #[test]
 fn objects_are_learnt_from_even_without_proposals() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let nothing = ProposalConfig::train().with_min_size(1000.0);
     let detector = config(3).with_train_proposals(nothing).init(&specs(), &device);
     let losses = detector.losses(maps(&device), &targets(), &sizes(), 0);
@@ -147,7 +147,7 @@ fn objects_are_learnt_from_even_without_proposals() {
 
 #[test]
 fn one_class_and_deltas_for_all_classes_together_train_and_detect() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     for regression in [BoxRegression::ClassSpecific, BoxRegression::ClassAgnostic] {
         let config = config(1).with_box_regression(regression);
         let mut detector = config.init(&specs(), &device);
@@ -174,7 +174,7 @@ fn one_class_and_deltas_for_all_classes_together_train_and_detect() {
 
 #[test]
 fn losses_depend_on_the_sampling_seed_and_on_nothing_else() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let detector = config(3).init(&specs(), &device);
     let losses = |seed| terms(&detector.losses(maps(&device), &targets(), &sizes(), seed));
     let first = losses(1);
@@ -184,7 +184,7 @@ fn losses_depend_on_the_sampling_seed_and_on_nothing_else() {
 
 #[test]
 fn maps_that_are_not_numbers_make_no_detections_and_no_panic() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let detector = config(3).init(&specs(), &device);
     let FeatureMaps { c2, c3, c4, c5 } = maps(&device);
     let maps = FeatureMaps { c2: c2 * f32::NAN, c3, c4, c5: c5 * f32::INFINITY };

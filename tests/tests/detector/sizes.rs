@@ -14,7 +14,7 @@ fn specs(dims: [usize; 4]) -> [FeatureSpec; 4] {
 
 #[test]
 fn the_heads_have_as_many_parameters_as_those_of_mmdet() {
-    let detector = MaskRcnnConfig::new(80).init(&specs([352, 704, 1408, 2816]), &Device::flex());
+    let detector = MaskRcnnConfig::new(80).init(&specs([352, 704, 1408, 2816]), &cvx_tests::device());
     assert_eq!(detector.rpn_head.num_params(), 593_935);
     // 256 * 49 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * (81 + 320) + 81 + 320
     assert_eq!(detector.bbox_head.num_params(), 14_306_705);
@@ -37,7 +37,7 @@ fn whole_detectors_have_the_published_sizes() {
         (Variant::V2Large, 217.07),
         (Variant::V2Huge, 678.73),
     ];
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for (variant, millions) in published {
         let backbone = ConvNextConfig::of(variant);
         let heads = MaskRcnnConfig::new(80).init(&backbone.feature_specs(), &device);
@@ -56,7 +56,7 @@ fn widths_depths_and_shared_deltas_are_configurable() {
         .with_mask_channels(4)
         .with_num_mask_convs(1)
         .with_anchor_scales(vec![4.0, 8.0])
-        .init(&specs([2, 3, 4, 5]), &Device::flex());
+        .init(&specs([2, 3, 4, 5]), &cvx_tests::device());
     assert_eq!(detector.bbox_head.num_params(), (8 * 49 * 16 + 16) + (16 * 4 + 4) + (16 * 4 + 4));
     assert_eq!(
         detector.mask_head.num_params(),

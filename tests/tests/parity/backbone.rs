@@ -61,7 +61,7 @@ fn dense_backbones_return_the_references_maps() {
     for golden in Golden::of_kind("backbone") {
         let expected = golden.tensors("expected.safetensors");
         for checkpoint in checkpoints(&golden) {
-            for device in [Device::flex(), Device::flex().autodiff()] {
+            for device in [cvx_tests::device(), cvx_tests::device().autodiff()] {
                 let model = backbone(&checkpoint, true, &device);
                 for (prefix, images) in inputs(&golden) {
                     let what = format!("{} {prefix}", checkpoint.display());
@@ -78,7 +78,7 @@ fn classifiers_have_the_references_stages_features_and_logits_from_every_naming(
     for golden in Golden::of_kind("classifier") {
         let expected = golden.tensors("expected.safetensors");
         for checkpoint in checkpoints(&golden) {
-            let device = Device::flex();
+            let device = cvx_tests::device();
             let model = classifier(&checkpoint, &device);
             for (prefix, images) in inputs(&golden) {
                 let what = format!("{} {prefix}", checkpoint.display());
@@ -97,7 +97,7 @@ fn classifiers_have_the_references_stages_features_and_logits_from_every_naming(
 /// `sum(logits * weight)` differentiated, as the goldens' `loss_for_grads` says.
 #[test]
 fn gradients_of_a_classifier_are_the_references() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let goldens = Golden::of_kind("classifier");
     let with_gradients = goldens.iter().filter(|golden| golden.file("grad_norms.json").is_file());
     for golden in with_gradients {

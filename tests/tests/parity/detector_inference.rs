@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use burn::prelude::*;
 use cvx_data::{BoxXyxy, Mask, Rle, paste};
 use cvx_heads::{Detection, Roi, SoftNms, Suppression, roi_align_levels};
 use cvx_tests::golden::Golden;
@@ -16,7 +15,7 @@ use crate::detector_reference::{
 
 #[test]
 fn pyramid_proposals_and_regions_are_those_of_mmdet() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let mut compared = BTreeSet::new();
     for golden in Golden::of_kind("mask_rcnn") {
         let expected = golden.tensors("expected_inference.safetensors");
@@ -64,7 +63,7 @@ fn pyramid_proposals_and_regions_are_those_of_mmdet() {
 
 #[test]
 fn detections_are_those_of_mmdet_with_hard_and_with_soft_suppression() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let soft = Suppression::Soft { iou: 0.5, method: SoftNms::Linear, min_score: 0.001 };
     for golden in Golden::of_kind("mask_rcnn") {
         let meta = golden.json("meta.json");

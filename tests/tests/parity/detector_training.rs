@@ -1,6 +1,5 @@
 //! Training against mmdet: targets, losses and gradients.
 
-use burn::prelude::*;
 use cvx_heads::{
     AnchorTargets, Anchors, BoxCoder, MaxIouAssigner, ProposalConfig, RandomSampler, RoiTargets, Target,
     TargetMask,
@@ -126,7 +125,7 @@ fn anchors_and_proposals_are_asked_what_mmdet_asks_them() {
 
 #[test]
 fn losses_and_gradients_are_those_of_mmdet() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     for golden in Golden::of_kind("mask_rcnn") {
         let everything = RandomSampler::new(EVERYTHING, 0.5);
         let reference = Reference::new(&golden, &device, |heads| {

@@ -99,7 +99,7 @@ fn losses_maps_predictions_and_gradients_are_the_official_codes() {
         let mask = mask(&golden, &golden.npy("input_noise.npy").values, images.shape[3]);
         let weights = golden.file("fcmae_dense.safetensors");
         let loss_of = |model: &Fcmae, device: &Device| model.loss(tensor(images.clone(), device), &mask);
-        for device in [Device::flex(), Device::flex().autodiff()] {
+        for device in [cvx_tests::device(), cvx_tests::device().autodiff()] {
             for masking in [Masking::Sparse, Masking::Dense] {
                 for (target, name) in
                     [(PatchTarget::Normalised, "loss_norm_pix"), (PatchTarget::Raw, "loss_raw_pix")]
@@ -121,7 +121,7 @@ fn losses_maps_predictions_and_gradients_are_the_official_codes() {
                 );
             }
         }
-        let device = Device::flex().autodiff();
+        let device = cvx_tests::device().autodiff();
         let norms = &golden.json("grad_norms.json")["sample"];
         for masking in [Masking::Sparse, Masking::Dense] {
             let model = autoencoder(&golden, &weights, masking, PatchTarget::Normalised, &device);
@@ -156,7 +156,7 @@ fn expected_values(map: &Array<f32>) -> Vec<f32> {
 #[test]
 fn an_autoencoder_trains_as_in_pytorch() {
     for golden in goldens("train_fcmae") {
-        let device = Device::flex().autodiff();
+        let device = cvx_tests::device().autodiff();
         let optimizer = golden.json("meta.json")["optimizer"].as_str().expect("words").to_owned();
         assert!(optimizer.starts_with("AdamW lr 1e-3 betas (.9,.95) eps 1e-8 wd .05; "), "{optimizer}");
         let trajectory = golden.json("trajectory.json");
@@ -212,7 +212,7 @@ fn bits(model: &Alone) -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn a_sparse_encoder_is_remapped_as_by_the_official_code_and_computes_the_same() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in goldens("fcmae") {
         let expected = golden.tensors("expected.safetensors");
         let sparse = backbone(&golden.file("fcmae_minkowski_training.pth"), false, &device);

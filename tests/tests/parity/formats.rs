@@ -60,7 +60,7 @@ fn four(value: &Value) -> [usize; 4] {
 
 #[test]
 fn every_format_is_recognised_and_computes_what_its_library_computes() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("formats") {
         let expected = golden.tensors("expected.safetensors");
         let images: Tensor<4> = tensor(golden.npy("input.npy"), &device);
@@ -160,7 +160,7 @@ fn assert_detections(stem: &str, found: &[Detection], expected: &Tensors) {
 
 #[test]
 fn the_averaged_weights_of_a_training_run_can_be_chosen() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let folder = tempfile::tempdir().unwrap();
     for golden in Golden::of_kind("formats") {
         let expected = golden.tensors("expected.safetensors");

@@ -47,7 +47,7 @@ fn with_header(
 }
 
 fn fresh(golden: &Golden) -> Classifier {
-    classifier(&golden.file("timm.safetensors"), &Device::flex())
+    classifier(&golden.file("timm.safetensors"), &cvx_tests::device())
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_tensor_of_another_shape_is_listed() {
 
 /// How far the logits are off when the values of one parameter are changed.
 fn error_with(golden: &Golden, path: &str, change: impl Fn(Vec<f32>) -> Vec<f32>) -> f64 {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let mut found = false;
     let mut all = std::collections::BTreeMap::new();
     let model = fresh(golden);
@@ -142,7 +142,7 @@ fn one_parameter_done_wrong_moves_the_logits_out_of_the_tolerance() {
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` over channels.
 fn layer_norm(file: &Tensors, epsilon: f32) -> Vec<f32> {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let x: Tensor<4> = tensor(file.f32("in.ln_x"), &device);
     let weight: Tensor<1> = tensor(file.f32("in.weight"), &device);
     let bias: Tensor<1> = tensor(file.f32("in.bias"), &device);
@@ -158,7 +158,7 @@ fn layer_norm(file: &Tensors, epsilon: f32) -> Vec<f32> {
 /// GRN with a mean, or with a sum, over the channels' norms: its output, and the gradient of its input, where alone
 /// epsilon shows.
 fn response_norm(file: &Tensors, epsilon: f32, is_mean: bool) -> [Vec<f32>; 2] {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let x: Tensor<4> = tensor(file.f32("in.grn_x_nhwc"), &device).require_grad();
     let weight: Tensor<1> = tensor(file.f32("in.weight"), &device);
     let bias: Tensor<1> = tensor(file.f32("in.bias"), &device);

@@ -10,7 +10,7 @@ use cvx_tests::tolerance::{FORWARD, GRADIENT, assert_close};
 fn norms_and_gelu_have_the_references_values_where_epsilon_matters() {
     for golden in Golden::of_kind("ops") {
         let golden = golden.tensors("norms.safetensors");
-        let device = Device::flex().autodiff();
+        let device = cvx_tests::device().autodiff();
         let load = |name: &str| golden.f32(name);
 
         let x: Tensor<4> = tensor(load("in.ln_x"), &device).require_grad();

@@ -38,7 +38,7 @@ fn roi_align_equals_mmcv() {
                 for sampling_ratio in [0, 2] {
                     let name = format!("out{side}.sr{sampling_ratio}");
                     let expected = file.f32(&format!("out.{name}"));
-                    let features = tensor(file.f32("in.features"), &Device::flex());
+                    let features = tensor(file.f32("in.features"), &cvx_tests::device());
                     let rois = &rois[..expected.shape[0]];
                     let out = align(features, rois, side, scale, sampling_ratio, true);
                     let what = format!("{which} {name}");
@@ -54,7 +54,7 @@ fn roi_align_equals_mmcv() {
 fn the_gradient_of_roi_align_equals_mmcv() {
     for golden in Golden::of_kind("ops") {
         let file = golden.tensors("roi_align.safetensors");
-        let device = Device::flex().autodiff();
+        let device = cvx_tests::device().autodiff();
         let rois = rois(&file.f32("in.rois"));
         let scale = file.f32("in.spatial_scale").values[0];
         for (which, align) in BOTH {

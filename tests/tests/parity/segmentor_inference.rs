@@ -29,7 +29,7 @@ fn close(expected: &Tensors, name: &str, actual: Tensor<4>) {
 
 #[test]
 fn every_stage_of_the_heads_is_that_of_mmseg() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("upernet") {
         let expected = golden.tensors("expected.safetensors");
         let Reference { segmentor, .. } = Reference::new(&golden, "mmseg.pth", &device, |heads| heads);
@@ -69,7 +69,7 @@ fn every_stage_of_the_heads_is_that_of_mmseg() {
 
 #[test]
 fn windows_are_cut_and_averaged_as_by_mmseg() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("upernet") {
         let expected = golden.tensors("expected.safetensors");
         let Reference { segmentor, .. } = Reference::new(&golden, "mmseg.pth", &device, |heads| heads);
@@ -99,7 +99,7 @@ fn windows_are_cut_and_averaged_as_by_mmseg() {
 fn a_file_becomes_the_classes_that_mmseg_finds_in_it() {
     const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
     const STD: [f32; 3] = [58.395, 57.12, 57.375];
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("upernet") {
         let meta = &golden.json("meta.json")["e2e"];
         let sides = |value: &serde_json::Value| [0, 1].map(|axis| number(&value[axis]));

@@ -31,7 +31,7 @@ fn close(what: &str, actual: Tensor<1>, expected: f64) {
 
 #[test]
 fn ignored_pixels_count_in_the_mean_unless_told_otherwise() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let [first, second, _, fourth] = second_class();
     let sum = -((1.0 - first).ln() + second.ln() + fourth.ln());
     for (pixel_mean, divisor) in [(PixelMean::All, 4.0), (PixelMean::NotIgnored, 3.0)] {
@@ -45,7 +45,7 @@ fn ignored_pixels_count_in_the_mean_unless_told_otherwise() {
 
 #[test]
 fn class_weights_are_divided_by_their_own_sum() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let [first, second, _, fourth] = second_class();
     let config = SegmentationLossConfig::new().with_class_weights(Some(vec![3.0, 0.5]));
     let terms = config.terms(logits(&device), labels(LABELS, &device));
@@ -55,7 +55,7 @@ fn class_weights_are_divided_by_their_own_sum() {
 
 #[test]
 fn dice_and_lovasz_are_the_published_formulas() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let second = second_class();
     let config = SegmentationLossConfig::new().with_dice(Some(2.0)).with_lovasz(Some(3.0));
     let terms = config.terms(logits(&device), labels(LABELS, &device));
@@ -78,7 +78,7 @@ fn dice_and_lovasz_are_the_published_formulas() {
 
 #[test]
 fn nothing_but_ignored_pixels_is_a_loss_of_zero_with_gradients_of_zero() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     for pixel_mean in [PixelMean::All, PixelMean::NotIgnored] {
         let config = SegmentationLossConfig::new()
             .with_pixel_mean(pixel_mean)
@@ -95,7 +95,7 @@ fn nothing_but_ignored_pixels_is_a_loss_of_zero_with_gradients_of_zero() {
 #[test]
 fn gradients_of_all_terms_are_their_finite_differences() {
     const STEP: f32 = 1e-2;
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let config = SegmentationLossConfig::new()
         .with_class_weights(Some(vec![1.5, 0.5]))
         .with_dice(Some(0.7))
@@ -128,7 +128,7 @@ type Loss = fn(Tensor<4>, Tensor<3, Int>, PixelWeights<'_>) -> PixelLoss;
 
 #[test]
 fn the_fused_loss_is_the_composed_one() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     device.seed(6);
     // Stretched, squeezed, as they are; from one class and one pixel to several bands of rows.
     for ([batch, classes, height, width], image) in [
@@ -168,7 +168,7 @@ fn the_fused_loss_is_the_composed_one() {
 
 #[test]
 fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let logits = logits(&device).slice_fill(s![.., 0..1, .., 0..1], f32::NAN);
     let loss = SegmentationLossConfig::new().terms(logits, labels(LABELS, &device)).total();
     assert!(values(loss)[0].is_nan());
@@ -177,6 +177,6 @@ fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
 #[test]
 #[should_panic(expected = "label 2 of 2 classes")]
 fn a_label_beyond_the_classes_is_refused() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     SegmentationLossConfig::new().terms(logits(&device), labels([0, 2, 0, 0], &device));
 }

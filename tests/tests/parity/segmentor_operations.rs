@@ -13,7 +13,7 @@ use cvx_tools::train::params;
 
 #[test]
 fn maps_are_resized_and_pooled_as_by_pytorch() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     for golden in Golden::of_kind("ops") {
         let golden = golden.tensors("resize_pool.safetensors");
         let x: Tensor<4> = tensor(golden.f32("in.x"), &device).require_grad();
@@ -42,7 +42,7 @@ fn maps_are_resized_and_pooled_as_by_pytorch() {
 
 #[test]
 fn maps_smaller_than_the_bins_are_pooled_as_by_pytorch() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("ops") {
         let golden = golden.tensors("resize_pool.safetensors");
         // The golden pooled this corner.
@@ -72,7 +72,7 @@ fn batches_are_normalised_as_by_pytorch() {
             })
             .expect("every parameter")
         };
-        let device = Device::flex();
+        let device = cvx_tests::device();
         let y = norm(&device).forward(tensor(golden.f32("in.bn_x"), &device), Activation::Identity);
         let expected = golden.f32("out.bn_eval_eps1e-5").values;
         assert_close("by running statistics", &values(y), &expected, FORWARD);
@@ -100,7 +100,7 @@ type Normalisation = fn(Tensor<4>, Tensor<1>, Tensor<1>, Activation) -> BatchNor
 
 #[test]
 fn fused_normalisation_is_the_composed_one() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     device.seed(8);
     let normal = Distribution::Normal(0.0, 1.0);
     for shape in [[2, 3, 5, 7], [3, 70, 1, 9], [1, 2, 16, 40]] {

@@ -1,6 +1,5 @@
 //! A step of training against mmseg: losses, gradients, running statistics.
 
-use burn::prelude::*;
 use cvx_heads::{PixelMean, SegmentationTerms, UperNetLosses};
 use cvx_tests::golden::Golden;
 use cvx_tests::tensors::{norm, values};
@@ -27,7 +26,7 @@ pub(crate) fn assert_losses(what: &str, losses: &UperNetLosses, expected: &Value
 
 #[test]
 fn losses_gradients_and_running_statistics_are_those_of_mmseg() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     for golden in Golden::of_kind("upernet") {
         let expected = golden.tensors("expected.safetensors");
         let table = golden.json("losses.json");

@@ -23,7 +23,7 @@ fn a_segmentor_trains_as_in_mmseg() {
 
 fn assert_trains_as_in_mmseg(golden: &Golden) {
     let meta = golden.json("meta.json");
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let reference = Reference::new(golden, "initial.pth", &device, |heads| heads);
     let mut segmentor = reference.segmentor.clone();
 

@@ -37,7 +37,7 @@ fn probabilities(
         found.extend(classes);
         Ok(())
     };
-    let device = Device::flex();
+    let device = cvx_tests::device();
     each_band(segmentor, image, preprocessing, look, Wanted::Probabilities, &device, &mut take)
         .expect("nothing fails");
     (all, found)
@@ -45,7 +45,7 @@ fn probabilities(
 
 #[test]
 fn views_are_padded_turned_and_averaged_as_by_mmseg() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for golden in Golden::of_kind("upernet_views") {
         let meta = golden.json("meta.json");
         let expected = golden.tensors("expected.safetensors");
@@ -82,7 +82,7 @@ fn noise(width: u32, height: u32) -> RgbImage {
 
 #[test]
 fn images_of_any_size_have_the_classes_of_their_whole_logits() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let small = Golden::named("upernet_small");
     let Reference { segmentor, .. } = Reference::new(&small, "mmseg.pth", &device, |heads| heads);
     // Odd, larger and smaller than the window and than the input, taller than the rows that are classified at once.
@@ -121,7 +121,7 @@ fn images_of_any_size_have_the_classes_of_their_whole_logits() {
 
 #[test]
 fn images_down_to_a_single_pixel_have_classes() {
-    let device = Device::flex();
+    let device = cvx_tests::device();
     let small = Golden::named("upernet_small");
     let Reference { segmentor, .. } = Reference::new(&small, "mmseg.pth", &device, |heads| heads);
     for [width, height] in [[1, 1], [1, 70], [300, 1], [3, 2]] {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use cvx_backbone::Classifier;
 use cvx_tests::golden::{Array, Golden};
 use cvx_tests::tolerance::{self, assert_close};
@@ -26,7 +26,7 @@ fn assert_trains_as_in_pytorch(golden: &Golden) {
     let meta = golden.json("meta.json");
     let options = &meta["optimizer"];
     let trajectory = golden.json("trajectory.json");
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let initial = golden.file("initial.pth");
     let mut model = classifier(&initial, &device);
     let llrd: Vec<&str> = options["llrd"].as_str().expect("layer decay").split(' ').collect();

@@ -201,7 +201,7 @@ fn arguments_that_make_no_sense_are_answered() {
         (&["--window=big"], "expected `whole`, SIZE or SIZE:STRIDE"),
         (&["--short-side=500"], "short_side = 500: must not exceed long_side = 400"),
         (&["nowhere.jpg"], "nowhere.jpg: no such image or folder"),
-        (&["--device=gpu"], "expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`"),
+        (&["--device=gpu"], "expected one of `auto`, `cpu`, `cuda`, `cuda:INDEX`, `wgpu`, `wgpu:INDEX`"),
     ];
     for (more, expected) in cases {
         // A later one of the same name counts.

@@ -52,7 +52,7 @@ fn assert_every_parameter_has_a_slope(heads: &UperNet, losses: UperNetLosses) {
 
 #[test]
 fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let heads = heads(&device, |config| config);
     let losses = heads.losses(maps(2, &device), labels(2, &device));
     assert_every_parameter_has_a_slope(&heads, losses);
@@ -60,7 +60,7 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
 
 #[test]
 fn other_pooling_scales_and_no_auxiliary_head_train() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let heads = heads(&device, |config| config.with_pool_scales(vec![2, 5]).with_auxiliary(None));
     // One image is enough where nothing is pooled to a single pixel.
     let losses = heads.losses(maps(1, &device), labels(1, &device));
@@ -71,13 +71,13 @@ fn other_pooling_scales_and_no_auxiliary_head_train() {
 #[test]
 #[should_panic(expected = "train on batches of two images or more")]
 fn a_single_value_is_not_normalised() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     heads(&device, |config| config).losses(maps(1, &device), labels(1, &device));
 }
 
 #[test]
 fn maps_that_are_not_numbers_leave_the_running_statistics_as_they_were() {
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let heads = heads(&device, |config| config);
     let statistics = || {
         let mut found = Vec::new();
@@ -107,22 +107,22 @@ fn dropout_acts_in_training_alone() {
         let (heads, maps) = (often(device), maps(2, device));
         values(heads.segment(maps.clone())) != values(heads.segment(maps))
     };
-    assert!(!varies(&Device::flex()));
-    assert!(varies(&Device::flex().autodiff()));
+    assert!(!varies(&cvx_tests::device()));
+    assert!(varies(&cvx_tests::device().autodiff()));
 }
 
 #[test]
 fn what_training_left_behind_is_used_without_gradients() {
     use burn::module::Module;
 
-    let device = Device::flex().autodiff();
+    let device = cvx_tests::device().autodiff();
     let heads = heads(&device, |config| config.with_dropout(0.0));
-    let before = values(heads.valid().segment(maps(2, &Device::flex())));
+    let before = values(heads.valid().segment(maps(2, &cvx_tests::device())));
     // Ninety observations leave less than a ten-thousandth of the first values.
     for _ in 0..90 {
         heads.losses(maps(2, &device), labels(2, &device));
     }
-    let after = values(heads.valid().segment(maps(2, &Device::flex())));
+    let after = values(heads.valid().segment(maps(2, &cvx_tests::device())));
     let in_training = values(heads.segment(maps(2, &device)));
     let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // Running variances are the unbiased ones, so the two stay apart a little.

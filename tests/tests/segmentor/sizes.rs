@@ -19,7 +19,7 @@ fn whole_segmentors_have_the_published_sizes() {
         (Variant::V2Large, 235.18),
         (Variant::V2Huge, 706.81),
     ];
-    let device = Device::flex();
+    let device = cvx_tests::device();
     for (variant, millions) in published {
         let backbone = ConvNextConfig::of(variant);
         let heads = UperNetConfig::new(150).init(&backbone.feature_specs(), &device);
@@ -32,7 +32,7 @@ fn whole_segmentors_have_the_published_sizes() {
 #[test]
 fn running_statistics_are_listed_but_not_trained() {
     let specs = ConvNextConfig::of(Variant::V2Atto).feature_specs();
-    for device in [Device::flex(), Device::flex().autodiff()] {
+    for device in [cvx_tests::device(), cvx_tests::device().autodiff()] {
         let heads = UperNetConfig::new(2).with_channels(4).init(&specs, &device);
         let (all, trained) = (params::list(&heads), params::trained(&heads));
         let rest: Vec<&ParamInfo> = all.iter().filter(|param| !trained.contains(param)).collect();
@@ -45,7 +45,7 @@ fn running_statistics_are_listed_but_not_trained() {
 #[test]
 fn a_copy_has_running_statistics_of_its_own() {
     let specs = ConvNextConfig::of(Variant::V2Atto).feature_specs();
-    let heads = UperNetConfig::new(2).with_channels(4).init(&specs, &Device::flex());
+    let heads = UperNetConfig::new(2).with_channels(4).init(&specs, &cvx_tests::device());
     let sum = |heads: &cvx_heads::UperNet| {
         let mut sum = 0.0;
         params::read_each(heads, &mut |path, data| {

@@ -1,5 +1,6 @@
 //! `cvx-cls compare`: classifiers side by side.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -15,6 +16,7 @@ use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
 use crate::flops;
+use crate::precision::Precision;
 use crate::recipe;
 use crate::run_report::Run;
 use crate::train::checkpoint::Checkpoint;
@@ -62,7 +64,8 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
             );
             let mut question = Question::of(run, &recipe)?;
             (0..val_set.len()).try_for_each(|index| question.about(val_set.file(index)))?;
-            question.answer(run, || classify(args, &recipe, run, &val_set))
+            let fits = |kept: &Vec<bool>| kept.len() == val_set.len();
+            question.answer(run, fits, || classify(args, &recipe, run, &val_set))
         };
         judged.push(group.runs.iter().map(of_run).collect::<Result<Vec<_>>>()?);
     }
@@ -79,11 +82,12 @@ fn classify(args: &CompareArgs, recipe: &Recipe, run: &Run, val_set: &Arc<ImageF
     let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     model::expect_recipe(&checkpoint, recipe)?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, &mut io::stderr())?;
     let classifier = checkpoint.load_model(model::architecture(recipe).init(&device))?;
     let judge = Judge { classifier: &classifier, preprocessing: &recipe.input, device: &device };
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
-    let judgement = judge.run(val_set, recipe.evaluate.batch_size, recipe.train.workers, &mut |images| {
-        counting.advance(images);
-    })?;
+    let (batch_size, workers) = (recipe.evaluate.batch_size, recipe.train.workers);
+    let mut progress = |images| counting.advance(images);
+    let judgement = precision.scope(|| judge.run(val_set, batch_size, workers, &mut progress))?;
     Ok(judgement.choices().iter().map(|choice| choice.first == choice.class).collect())
 }

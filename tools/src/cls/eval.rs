@@ -9,6 +9,7 @@ use super::{data, model};
 use crate::args::EvalArgs;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
+use crate::precision::Precision;
 use crate::recipe;
 use crate::report;
 use crate::verdict;
@@ -21,6 +22,7 @@ use crate::weights::judged::Weights;
 pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
     let weights = Weights::open(args.weights.as_deref(), &recipe.run)?;
     if let Weights::Checkpoint(checkpoint) = &weights {
         model::expect_recipe(checkpoint, &recipe)?;
@@ -32,8 +34,9 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
 
     let judge = Judge { classifier: &classifier, preprocessing: &recipe.input, device: &device };
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
-    let judgement = judge
-        .run(&val_set, recipe.evaluate.batch_size, recipe.train.workers, &mut |n| counting.advance(n))?;
+    let (batch_size, workers) = (recipe.evaluate.batch_size, recipe.train.workers);
+    let mut progress = |images| counting.advance(images);
+    let judgement = precision.scope(|| judge.run(&val_set, batch_size, workers, &mut progress))?;
     drop(counting);
     let metrics = judgement.metrics();
     streams.out.write_all(judgement.class_table().as_bytes())?;

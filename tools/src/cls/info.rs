@@ -41,7 +41,9 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     };
     let config = ClassifierConfig::new(backbone.clone(), num_classes);
     if args.bench_args.bench {
-        let bench = Bench { config: &config, setting: args.bench_args.setting(args.size)? };
+        let precision = recipe.as_ref().and_then(|recipe| recipe.precision);
+        let setting = args.bench_args.setting(args.size, precision, streams.err)?;
+        let bench = Bench { config: &config, setting };
         writeln!(out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }

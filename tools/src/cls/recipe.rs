@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge;
 use crate::classify::Preprocessing;
+use crate::precision::Precision;
 use crate::recipe::training::usual_checkpoints;
 use crate::recipe::{EarlyStop, Ema, Expectation, Init, Kind, Model, Optimizer, Plan, Run, Schedule, checks};
 
@@ -16,6 +17,8 @@ use crate::recipe::{EarlyStop, Ema, Expectation, Init, Kind, Model, Optimizer, P
 pub struct Recipe {
     /// Decides initial weights, sample order, augmentation, mixing and drop path.
     pub seed: u64,
+    /// What a GPU computes products in; absent: in f32.
+    pub precision: Option<Precision>,
     /// Where the run is written.
     pub run: Run,
     /// Images and their classes.
@@ -176,8 +179,20 @@ impl Recipe {
 
 impl Kind for Recipe {
     fn check(&self) -> Result<()> {
-        let Self { seed: _, run, data: _, input, model, head, train, optimizer, schedule, evaluate, expect } =
-            self;
+        let Self {
+            seed: _,
+            precision: _,
+            run,
+            data: _,
+            input,
+            model,
+            head,
+            train,
+            optimizer,
+            schedule,
+            evaluate,
+            expect,
+        } = self;
         ensure!(!run.folder.as_os_str().is_empty(), "run.folder = \"\": must name a folder");
         input.check()?;
         ensure!(

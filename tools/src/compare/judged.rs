@@ -49,18 +49,20 @@ impl Question {
         Ok(())
     }
 
-    /// The answer as it is kept beside the run, or else that of `ask`.
+    /// The answer as it is kept beside the run, where it `fits` what was asked, or else that of `ask`.
     ///
     /// # Errors
     /// If it must be asked and cannot.
     pub(crate) fn answer<T: Serialize + DeserializeOwned>(
         self,
         run: &Run,
+        fits: impl Fn(&T) -> bool,
         ask: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let path = kept_at(run);
         let asked = self.0.finish();
-        if let Some(Kept { said, .. }) = read(&path).filter(|kept: &Kept<T>| kept.asked == asked) {
+        let is_answer = |kept: &Kept<T>| kept.asked == asked && fits(&kept.said);
+        if let Some(Kept { said, .. }) = read(&path).filter(is_answer) {
             return Ok(said);
         }
         let kept = Kept { asked, said: ask()? };

@@ -1,8 +1,10 @@
 //! `cvx-det compare`: detectors side by side.
 
+use std::io;
+
 use anyhow::{Context as _, Result, anyhow};
 use cvx_data::{
-    CocoDataset, CocoEvaluator, Comparison, Dataset as _, Detection, IouType, Params, Rle, compare,
+    CocoDataset, CocoEvaluator, Comparison, Dataset as _, Detection, IouType, Params, Rle, Sample, compare,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,11 +13,12 @@ use super::flops::Flops;
 use super::inference::Inference;
 use super::model::{self, Architecture, Preprocessing};
 use super::{Streams, data};
-use crate::collate::results;
+use crate::collate::{Located, results};
 use crate::compare::judged::Question;
 use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed};
 use crate::counting::Counting;
 use crate::exit::Exit;
+use crate::precision::Precision;
 use crate::recipe::{self, Head, Recipe};
 use crate::run_report::Run;
 use crate::train::checkpoint::Checkpoint;
@@ -102,7 +105,9 @@ fn evaluated<'a>(
     })?;
     let mut question = Question::of(run, &recipe)?;
     (0..val_set.len()).try_for_each(|index| question.about(&val_set.image_file(index)))?;
-    let kept = question.answer(run, || detect(args, &recipe, run, val_set))?;
+    // An image may have no detections, and those of images that are unknown are refused where they are added.
+    let fits = |_: &Vec<KeptDetection>| true;
+    let kept = question.answer(run, fits, || detect(args, &recipe, run, val_set))?;
     let evaluator = |iou_type| CocoEvaluator::new(val_set.coco(), iou_type, Params::default());
     let (mut boxes, mut masks) = (evaluator(IouType::Bbox), evaluator(IouType::Segm));
     for KeptDetection { image_id, category_id, score, bbox, mask: (height, width, counts) } in kept {
@@ -132,6 +137,7 @@ fn detect(
     let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     model::expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, &mut io::stderr())?;
     let architecture = Architecture::of(recipe);
     let detector = checkpoint.load_model(architecture.init(&device))?;
     let preprocessing = Preprocessing::of(recipe);
@@ -145,7 +151,7 @@ fn detect(
     let category_ids = data::category_ids(val_set);
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
     let mut kept = Vec::new();
-    inference.run(&loader, &mut |sample, located| {
+    let mut take = |sample: &Sample, located: Vec<Located>| {
         for Detection { image_id, category_id, score, bbox, mask } in
             results(&located, sample.image_id, &category_ids)
         {
@@ -155,6 +161,7 @@ fn detect(
         }
         counting.advance(1);
         Ok(())
-    })?;
+    };
+    precision.scope(|| inference.run(&loader, &mut take))?;
     Ok(kept)
 }

@@ -1,16 +1,17 @@
 //! `cvx-det eval`: a checkpoint's numbers on the validation images of a recipe.
 
 use anyhow::Result;
-use cvx_data::Dataset;
+use cvx_data::{Dataset, Sample};
 
 use super::inference::Inference;
 use super::judge::Judge;
 use super::model::{self, Architecture, Preprocessing};
 use super::{Streams, data};
 use crate::args::EvalArgs;
-use crate::collate::results;
+use crate::collate::{Located, results};
 use crate::counting::Counting;
 use crate::exit::Exit;
+use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
 use crate::report;
 use crate::verdict;
@@ -20,6 +21,7 @@ use crate::weights::judged::Weights;
 pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
     let weights = Weights::open(args.weights.as_deref(), &recipe.run)?;
     match &weights {
         Weights::Checkpoint(checkpoint) => model::expect_recipe(checkpoint, &recipe, &[])?,
@@ -44,11 +46,12 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let category_ids = data::category_ids(&val_set);
     let mut judge = Judge::new(val_set.coco());
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
-    inference.run(&loader, &mut |sample, located| {
+    let mut take = |sample: &Sample, located: Vec<Located>| {
         judge.add(results(&located, sample.image_id, &category_ids))?;
         counting.advance(1);
         Ok(())
-    })?;
+    };
+    precision.scope(|| inference.run(&loader, &mut take))?;
     drop(counting);
 
     let judgement = judge.finish()?;

@@ -24,7 +24,7 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = &resolved.recipe;
     if args.bench_args.bench {
         let size = args.size.map(|side| side.next_multiple_of(recipe.input.pad_multiple));
-        let bench = Bench { recipe, setting: args.bench_args.setting(size)? };
+        let bench = Bench { recipe, setting: args.bench_args.setting(size, recipe.precision, streams.err)? };
         writeln!(streams.out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }

@@ -20,6 +20,7 @@ use crate::collate::{Batch, collate, results};
 use crate::counting::Counting;
 use crate::environment::Environment;
 use crate::exit::Exit;
+use crate::precision::Precision;
 use crate::recipe::{self, Kind as _, Recipe};
 use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
@@ -45,6 +46,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
     let recipe = &written.recipe;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
 
     // Whether the run may begin is known before the data are read, which may take minutes.
     let resolved = recipe.to_toml()?;
@@ -87,6 +89,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|detector: &Detector, batch: Batch, sampling_seed| {
             detector.losses(batch.images, &batch.targets, &batch.sizes, sampling_seed)
         },
+        precision,
         evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::judge;
+use crate::precision::Precision;
 use crate::recipe::training::usual_checkpoints;
 use crate::recipe::{
     EarlyStop, Ema, Expectation, Init, Kind, Model, Optimizer, Plan, Run, Schedule, ShapesData, checks,
@@ -18,6 +19,8 @@ use crate::recipe::{
 pub struct Recipe {
     /// Decides initial weights, sample order, augmentation and masks.
     pub seed: u64,
+    /// What a GPU computes products in; absent: in f32.
+    pub precision: Option<Precision>,
     /// Where the run is written.
     pub run: Run,
     /// Images.
@@ -209,6 +212,7 @@ impl Kind for Recipe {
     fn check(&self) -> Result<()> {
         let Self {
             seed: _,
+            precision: _,
             run,
             data,
             input,

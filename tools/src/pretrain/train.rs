@@ -20,6 +20,7 @@ use crate::classify::images;
 use crate::counting::Counting;
 use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
+use crate::precision::Precision;
 use crate::recipe::{self, Kind as _};
 use crate::train::course::{self, Evaluated, Task};
 use crate::train::interrupt::Interrupt;
@@ -46,6 +47,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
     let recipe = &written.recipe;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
 
     // Whether the run may begin is known before the images are looked for, which may take minutes.
     let resolved = recipe.to_toml()?;
@@ -91,6 +93,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
             let mask = Arc::new(architecture.mask(recipe.input.side, &seeds));
             vec![("pixels", fcmae.loss(images, &mask))]
         },
+        precision,
         evaluate: &|trainer| evaluate(recipe, &architecture, trainer, &val_set, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out);

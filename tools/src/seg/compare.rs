@@ -1,5 +1,6 @@
 //! `cvx-seg compare`: segmentors side by side.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -17,6 +18,7 @@ use crate::compare::judged::Question;
 use crate::compare::{self, CompareArgs, Differences, Group, Known, Task, Weighed};
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
+use crate::precision::Precision;
 use crate::recipe;
 use crate::run_report::Run;
 use crate::train::checkpoint::Checkpoint;
@@ -68,7 +70,11 @@ fn differences(args: &CompareArgs, groups: &[Group]) -> Result<Vec<Differences>>
                 question.about(val_set.image_file(index))?;
                 question.about(val_set.label_file(index))?;
             }
-            let kept: Kept = question.answer(run, || segment(args, &recipe, run, &val_set))?;
+            let num_classes = val_set.num_classes();
+            let fits = |kept: &Kept| {
+                kept.len() == val_set.len() && kept.iter().all(|classes| classes.len() == num_classes)
+            };
+            let kept: Kept = question.answer(run, fits, || segment(args, &recipe, run, &val_set))?;
             let class = |[hits, truth, prediction]: [u64; 3]| ClassPixels { hits, truth, prediction };
             Ok(kept.into_iter().map(|classes| classes.into_iter().map(class).collect()).collect())
         };
@@ -109,6 +115,7 @@ fn segment(
     let checkpoint = Checkpoint::open_whole(&run.best_checkpoint())?;
     expect_recipe(&checkpoint, recipe, &[])?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, &mut io::stderr())?;
     let segmentor = checkpoint.load_model(random(recipe, &device))?;
     let preprocessing = Preprocessing::of(recipe);
     let look = recipe.evaluate.look();
@@ -117,7 +124,8 @@ fn segment(
     let mut kept = Kept::new();
     for samples in data::val_loader(val_set, recipe.train.workers).epoch(0, 0) {
         for sample in samples? {
-            let predicted = label_image(&segmentor, &sample.image, &preprocessing, &look, &device);
+            let look = || label_image(&segmentor, &sample.image, &preprocessing, &look, &device);
+            let predicted = precision.scope(look);
             let mut matrix = ConfusionMatrix::new(val_set.num_classes());
             matrix.add(&val_set.labels(sample.index)?, &predicted);
             let pixels = matrix.class_pixels(convention).into_iter();

@@ -16,6 +16,7 @@ use super::recipe::Recipe;
 use crate::args::EvalArgs;
 use crate::counting::Counting;
 use crate::exit::{Exit, Streams};
+use crate::precision::Precision;
 use crate::recipe;
 use crate::report;
 use crate::verdict;
@@ -25,6 +26,7 @@ use crate::weights::judged::Weights;
 pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe: Recipe = recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
     let weights = Weights::open(args.weights.as_deref(), &recipe.run)?;
     match &weights {
         Weights::Checkpoint(checkpoint) => expect_recipe(checkpoint, &recipe, &[])?,
@@ -42,7 +44,8 @@ pub fn eval(args: &EvalArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let evaluation =
         Evaluation { segmentor: &segmentor, preprocessing: &preprocessing, look: &look, device: &device };
     let mut counting = Counting::on_stderr("evaluated", val_set.len());
-    let matrix = evaluation.run(&val_set, recipe.train.workers, &mut || counting.advance(1))?;
+    let mut progress = || counting.advance(1);
+    let matrix = precision.scope(|| evaluation.run(&val_set, recipe.train.workers, &mut progress))?;
     drop(counting);
 
     let metrics = matrix.metrics(recipe.evaluate.convention.convention());

@@ -25,7 +25,8 @@ pub fn info(args: &InfoArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let recipe = &resolved.recipe;
     let out = &mut *streams.out;
     if args.bench_args.bench {
-        let bench = Bench { recipe, setting: args.bench_args.setting(args.size)? };
+        let setting = args.bench_args.setting(args.size, recipe.precision, streams.err)?;
+        let bench = Bench { recipe, setting };
         writeln!(out, "{}", serde_json::to_string_pretty(&bench.run()?)?)?;
         return Ok(Exit::Done);
     }

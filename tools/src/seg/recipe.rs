@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::inference::{Look, Window};
+use crate::precision::Precision;
 use crate::recipe::{Expectation, Input, Model, Optimizer, Plan, Run, Schedule, ShapesData, Train};
 
 mod bridge;
@@ -19,6 +20,8 @@ pub(crate) use self::bridge::palette_of;
 pub struct Recipe {
     /// Decides initial weights, sample order, augmentation, drop path and dropout.
     pub seed: u64,
+    /// What a GPU computes products in; absent: in f32.
+    pub precision: Option<Precision>,
     /// Where the run is written.
     pub run: Run,
     /// Images and their truth.

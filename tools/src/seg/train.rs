@@ -20,6 +20,7 @@ use crate::args::TrainArgs;
 use crate::counting::Counting;
 use crate::environment::Environment;
 use crate::exit::{Exit, Streams};
+use crate::precision::Precision;
 use crate::recipe::{self, Kind as _};
 use crate::run_report::spread;
 use crate::train::course::{self, Evaluated, Task};
@@ -42,6 +43,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
     let written = recipe::resolve::<Recipe>(&args.recipe.recipe, &args.recipe.set)?;
     let recipe = &written.recipe;
     let device = args.device.open()?;
+    let precision = Precision::on(recipe.precision, &device, streams.err)?;
 
     // Whether the run may begin is known before the data are read.
     let resolved = recipe.to_toml()?;
@@ -88,6 +90,7 @@ pub fn train(args: &TrainArgs, streams: &mut Streams<'_>) -> Result<Exit> {
         losses: &|segmentor: &Segmentor, batch: Batch, _| {
             by_name(segmentor.losses(batch.images, batch.labels))
         },
+        precision,
         evaluate: &|trainer| evaluate(recipe, trainer, &val_set, &colors, &device),
     };
     let ended = task.run(&mut trainer, &loader, &mut interrupt, streams.out)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::module::Module;
+use cvx_backbone::Precision;
 use cvx_data::{Loader, Sample};
 
 use crate::exit::{Exit, Streams};
@@ -31,6 +32,8 @@ pub(crate) struct Task<'a, M: Module, B> {
     pub(crate) collate: &'a dyn Fn(&[Sample]) -> B,
     /// The losses of a batch; the number seeds whatever is drawn on the host.
     pub(crate) losses: &'a dyn Fn(&M, B, u64) -> Losses,
+    /// What its products are computed in.
+    pub(crate) precision: Precision,
     /// Judges the model as it is.
     pub(crate) evaluate: &'a dyn Fn(&mut Trainer<M>) -> Result<Evaluated>,
 }
@@ -57,6 +60,16 @@ impl<M: Module, B> Task<'_, M, B> {
         out: &mut dyn Write,
     ) -> Result<Ended> {
         interrupt.listen()?;
+        self.precision.scope(|| self.course(trainer, loader, interrupt, out))
+    }
+
+    fn course(
+        &self,
+        trainer: &mut Trainer<M>,
+        loader: &Loader,
+        interrupt: &mut Interrupt,
+        out: &mut dyn Write,
+    ) -> Result<Ended> {
         loop {
             // Here, not at the loop's end: a run that stopped in an evaluation is resumed with it.
             self.evaluate_if_due(trainer, out)?;
