@@ -132,6 +132,13 @@ fn a_set_of_a_wrong_type_says_so() {
 ",
     );
     set(
+        "precision=fp16",
+        "error: --set precision=fp16 does not fit [TMP]/recipe.toml
+  unknown choice `fp16`, expected one of `f32`, `bf16`
+  in `precision`
+",
+    );
+    set(
         "train.epochs",
         "error: --set train.epochs does not fit [TMP]/recipe.toml
   expected `key.path=value`, as in `train.epochs=3`

@@ -264,6 +264,12 @@ fn info_measures_this_machine() {
     // The truths themselves are among the regions.
     assert!(told["training_step"]["mask_positives"][0].as_u64().unwrap() >= 10, "{told}");
 
+    // A recipe for GPUs is measured on a CPU, too, and does not claim their numbers.
+    let Outcome { exit, out, err } = project.run(&[&bench[..], &["--set", "precision=bf16"]].concat());
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert_eq!(err, "WARNING: precision = \"bf16\" is for GPUs; the CPU computes in f32\n");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["precision"], "f32");
+
     let Outcome { exit, err, .. } = project.run(&["info", &recipe, "--bench", "--batch", "0"]);
     assert!(exit == Exit::BadInput && err.contains("1..=65535"), "{err}");
 }
