@@ -84,6 +84,12 @@ fn a_sweep_that_is_interrupted_goes_on_to_the_same_weights_and_a_table() {
     let (exit, of_file, err) = compare(&[journey.text("sweep.toml")]);
     assert_eq!(exit, Exit::Done, "{err}");
     assert!(out.contains(&of_file), "{of_file}\nis not in\n{out}");
+
+    // So it can of its runs; those of a cell are called after it, since all cells have a `seed-0`.
+    let runs = ["light/seed-0", "light/seed-1", "heavy/seed-0", "heavy/seed-1"];
+    let (exit, of_runs, err) = compare(&runs.map(|run| journey.text(&format!("table/{run}"))));
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert_eq!(of_runs, of_file);
 }
 
 #[test]

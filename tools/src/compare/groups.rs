@@ -28,6 +28,13 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// The folder of the run, or the one that holds all runs.
+    fn place(&self) -> PathBuf {
+        let run = self.runs[0].folder();
+        let place = if self.runs.len() > 1 { run.parent().unwrap_or(run) } else { run };
+        place.to_owned()
+    }
+
     /// The names of all figures of their evaluations.
     pub(super) fn metric_names(&self) -> impl Iterator<Item = &str> {
         self.runs.iter().flat_map(|run| &run.metrics().evaluations).flat_map(|evaluation| {
@@ -177,14 +184,23 @@ fn last_part(path: &Path) -> String {
     part.to_string_lossy().into_owned()
 }
 
-/// Groups of the same name get their place as well: the folder of the run, or the one that holds all runs.
+/// Groups of the same name are called after their place, the folder of the run or the one that holds all runs, where that tells
+/// them apart (`v1/seed-0`, `v2/seed-0`), and otherwise get its path as well.
 fn tell_apart(groups: &mut [Group]) {
+    fn is_one_of_several(names: &[String], name: &String) -> bool {
+        names.iter().filter(|other| *other == name).count() > 1
+    }
     let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
-    for group in groups {
-        if names.iter().filter(|name| **name == group.name).count() > 1 {
-            let run = group.runs[0].folder();
-            let place = if group.runs.len() > 1 { run.parent().unwrap_or(run) } else { run };
-            group.name = format!("{} ({})", group.name, place.display());
-        }
+    let places: Vec<PathBuf> = groups.iter().map(Group::place).collect();
+    let by_place = |(name, place): (&String, &PathBuf)| {
+        if is_one_of_several(&names, name) { last_part(place) } else { name.clone() }
+    };
+    let better: Vec<String> = names.iter().zip(&places).map(by_place).collect();
+    for ((group, better_name), place) in groups.iter_mut().zip(&better).zip(&places) {
+        group.name = if is_one_of_several(&better, better_name) {
+            format!("{} ({})", group.name, place.display())
+        } else {
+            better_name.clone()
+        };
     }
 }
