@@ -33,7 +33,7 @@ pub struct TrainArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
     /// Go on from the run folder's newest sound checkpoint; from the start when there is none. The recipe is the same, but
@@ -89,7 +89,7 @@ pub struct EvalArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
     /// The checkpoint, or published weights of the recipe's network; without it, the best checkpoint of the recipe's run
@@ -116,7 +116,7 @@ pub struct ReportArgs {
     /// Show so many of the best, of the median and of the worst predictions
     #[arg(long, value_name = "COUNT", default_value_t = 4)]
     pub pictures: usize,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }

@@ -30,7 +30,7 @@ pub struct BenchArgs {
     /// Steps that count, after three that do not, for --bench
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX], for --bench
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX, for --bench
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }

@@ -60,7 +60,7 @@ pub struct SweepArgs {
     /// Change one entry of the recipes of all cells, as in `train.epochs=3`; may be repeated
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
     /// Save and end after so much time, as in `90s`, `30m`, `2h`; the same command goes on there

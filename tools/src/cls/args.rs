@@ -65,7 +65,7 @@ pub struct PredictArgs {
     /// Classes of each image in the table, surest first
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }

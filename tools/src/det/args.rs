@@ -67,7 +67,7 @@ pub struct PredictArgs {
     /// Draw detections from this score on; results.json holds all of them
     #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
     pub draw_from: f64,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }

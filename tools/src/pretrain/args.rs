@@ -78,7 +78,7 @@ pub struct ReconstructArgs {
     /// Decides which patches are hidden
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }
@@ -104,7 +104,7 @@ pub struct DiversityArgs {
     /// Look at so many images at most, spread evenly over those given
     #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub most: u32,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }

@@ -47,7 +47,7 @@ pub struct PredictArgs {
     /// Weight of the classes' colours in the overlays, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub opacity: f32,
-    /// auto, cpu, cuda[:INDEX] or wgpu[:INDEX]
+    /// auto, cpu, cuda, cuda:INDEX, wgpu or wgpu:INDEX
     #[arg(long, default_value = "auto")]
     pub device: DeviceSpec,
 }
