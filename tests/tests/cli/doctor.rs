@@ -189,6 +189,23 @@ fn what_is_not_there_is_named_by_the_entry_that_names_it() {
 }
 
 #[test]
+fn a_half_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_other() {
+    let missing =
+        ["--set=data.coco.train_annotations=none.json", "--set=data.coco.val_annotations=none-either.json"];
+    for sets in [&missing[..1], &missing[1..], &missing] {
+        let project = Project::new();
+        let mut truth = truth();
+        truth["annotations"][0]["bbox"] = json!([30, 20, 62, 46]);
+        project.write_truth(&truth);
+        let Outcome { exit, out, err } = project.command("check", sets);
+        assert_eq!((exit, err.as_str()), (Exit::BadInput, ""), "{out}");
+        assert_eq!(out.matches("no such file").count(), sets.len(), "{out}");
+        assert_eq!(out.matches("boxes outside their image: 1").count(), missing.len() - sets.len(), "{out}");
+        assert!(out.ends_with("error\n") || out.ends_with("errors\n"), "{out}");
+    }
+}
+
+#[test]
 fn samples_of_a_data_set_with_errors_are_drawn_as_far_as_they_can_be() {
     let project = Project::new();
     fs::write(project.path("images/b.png"), "not a picture").unwrap();

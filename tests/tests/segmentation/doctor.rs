@@ -57,6 +57,24 @@ fn crops_larger_than_the_images_and_steps_too_few_are_told() {
 }
 
 #[test]
+fn a_half_that_is_not_there_does_not_hide_what_is_wrong_with_the_other() {
+    for half in ["train", "val"] {
+        said(
+            |project| {
+                for (name, half) in [("a", "train"), ("b", "train"), ("c", "val")] {
+                    project.label(half, name, 64, 48, |_, _| 0);
+                }
+            },
+            &[&format!("--set=data.folders.{half}_images=none")],
+            &[
+                &format!("error: data.folders.{half}_images = \"none\""),
+                "100.00 % of the labelled pixels are `left`",
+            ],
+        );
+    }
+}
+
+#[test]
 fn images_are_decoded_when_asked() {
     let damage = |project: &Project| {
         let path = project.path("train/images/a.png");
