@@ -15,8 +15,6 @@ mod crop;
 mod crop_labelled;
 mod erasing;
 mod normalise;
-#[cfg(target_arch = "x86_64")]
-mod normalise_avx2;
 mod photometric;
 mod photometric_8bit;
 mod rand_augment;
