@@ -74,11 +74,20 @@ where
 /// A program on the arguments, environment and streams of its process.
 pub fn main(run: impl FnOnce(ArgsOs, Streams<'_>) -> Exit) -> ExitCode {
     memory::keep_freed();
+    work_in_this_thread();
     let (mut out, mut err) = (io::stdout(), io::stderr());
     if let Err(error) = known_instructions(std::env::var_os(Instructions::VARIABLE)) {
         return conclude(Err(error), &mut err).into();
     }
     run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
+}
+
+/// Makes this thread one of the pool's, so that what it starts on all cores it begins itself.
+///
+/// A thread outside hands over the work and sleeps: two switches for each of the hundreds of kernels of a step.
+fn work_in_this_thread() {
+    // A pool that is there already, or cannot be had, leaves things as they were.
+    let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
 }
 
 /// Refuses a name of instructions that there is not, which the kernels would take for all.
