@@ -29,8 +29,8 @@ use crate::winograd;
 /// Output pixels of one product: its factors stay in the second-level cache.
 const BAND: usize = 1024;
 
-/// Output channels whose weights' gradients are one product.
-const GRADIENT_CHANNELS: usize = 128;
+/// Channels of the wider side whose weights' gradients are one product.
+const GRADIENT_CHANNELS: usize = 64;
 
 /// Sums kept side by side when a gradient is added up over pixels.
 const LANES: usize = 16;
@@ -307,28 +307,35 @@ fn weight_gradient(
     let pixels = geometry.span(geometry.height);
     // The first pixel within the border.
     let inside = geometry.border() * (geometry.pitch() + 1);
-    let mut by_tap = vec![0.0; taps * outputs * inputs];
-    by_tap.par_chunks_exact_mut(outputs * inputs).enumerate().for_each(|(tap, sums)| {
-        sums.par_chunks_mut(GRADIENT_CHANNELS * inputs).enumerate().for_each(|(block, sums)| {
-            let first = block * GRADIENT_CHANNELS;
-            let channels = sums.len() / inputs;
+    // The side with more channels is cut into tasks: RPN has three outputs, which would be one.
+    let (rows, columns) = (outputs.max(inputs), outputs.min(inputs));
+    let rows_are_outputs = rows == outputs;
+    let mut by_tap = vec![0.0; taps * rows * columns];
+    by_tap.par_chunks_exact_mut(rows * columns).enumerate().for_each(|(tap, sums)| {
+        let blocks = sums.par_chunks_mut(GRADIENT_CHANNELS * columns).enumerate();
+        blocks.with_max_len(1).for_each(|(block, sums)| {
+            let first = block * GRADIENT_CHANNELS * plane;
             let images = grad.chunks_exact(outputs * plane).zip(padded.chunks_exact(inputs * plane));
             for (image, (grad, padded)) in images.enumerate() {
+                let (grad, padded) = (&grad[inside..], &padded[geometry.distance(tap)..]);
+                let (left, right) = if rows_are_outputs { (grad, padded) } else { (padded, grad) };
                 multiply(
-                    [channels, inputs, pixels],
+                    [sums.len() / columns, columns, pixels],
                     sums,
-                    inputs,
+                    columns,
                     Write::term(image),
-                    Matrix::rows(&grad[first * plane + inside..], plane),
-                    Matrix::columns(&padded[geometry.distance(tap)..], plane),
+                    Matrix::rows(&left[first..], plane),
+                    Matrix::columns(right, plane),
                 );
             }
         });
     });
+    let [of_output, of_input] = if rows_are_outputs { [columns, 1] } else { [1, columns] };
     let mut weight = vec![0.0; by_tap.len()];
     for (at, kernel) in weight.chunks_exact_mut(taps).enumerate() {
+        let from = at / inputs * of_output + at % inputs * of_input;
         for (tap, slope) in kernel.iter_mut().enumerate() {
-            *slope = by_tap[tap * outputs * inputs + at];
+            *slope = by_tap[tap * rows * columns + from];
         }
     }
     weight

@@ -223,8 +223,8 @@ fn forward(levels: &[Planes], plan: &RoiAlignPlan, channels: usize, out: &mut [f
         }
     }
     let desk = Desk::default();
-    let given = runs.into_par_iter().enumerate().filter(|(_, runs)| !runs.is_empty());
-    given.for_each(|(number, runs)| {
+    let given: Vec<_> = runs.into_iter().enumerate().filter(|(_, runs)| !runs.is_empty()).collect();
+    given.into_par_iter().with_max_len(1).for_each(|(number, runs)| {
         let (map, block) = (number / blocks, number % blocks);
         let task = Task::new(plan, map, block, &regions[map]);
         desk.lend(|scratch| {
@@ -294,7 +294,7 @@ fn backward(grad: &[f32], plan: &RoiAlignPlan, levels: &mut [Vec<f32>]) {
         }
     }
     let desk = Desk::default();
-    tasks.into_par_iter().for_each(|(map, block, planes)| {
+    tasks.into_par_iter().with_max_len(1).for_each(|(map, block, planes)| {
         let task = Task::new(plan, map, block, &regions[map]);
         desk.lend(|scratch| {
             scratch.reserve(&task, plan);

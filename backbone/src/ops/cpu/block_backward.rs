@@ -122,6 +122,7 @@ fn branch_sums(inputs: BlockInputs<'_>, images: Images, gradient: &[f32]) -> Vec
     let channels = images.channels;
     let sums: Vec<Vec<f32>> = (0..images.batch)
         .into_par_iter()
+        .with_max_len(1)
         .map(|image| {
             let mut sums = vec![0.0; channels];
             let rows = &gradient[image * images.floats()..(image + 1) * images.floats()];
@@ -208,6 +209,7 @@ fn through_products(
     let (products, deviations) = (Shared::new(products), Shared::new(deviations));
     let sums: Vec<Vec<f32>> = ranges
         .into_par_iter()
+        .with_max_len(1)
         .enumerate()
         .map(|(index, range)| {
             // SAFETY: each range has its own part.

@@ -68,7 +68,7 @@ pub(crate) fn contract(
         None => tiles(batch * per_image, hidden),
     };
     let (shared, shared_products) = (Shared::new(output), Shared::new(products));
-    tiles.into_par_iter().for_each(|tile| {
+    tiles.into_par_iter().with_max_len(1).for_each(|tile| {
         // SAFETY: tiles do not overlap.
         let output = unsafe { shared.part(tile.start * channels, tile.len() * channels) };
         // SAFETY: as above.

@@ -169,6 +169,7 @@ fn expand(
     let shared = Shared::new(products);
     let sums: Vec<Vec<(usize, Vec<f32>)>> = tiles(batch * per_image, hidden)
         .into_par_iter()
+        .with_max_len(1)
         .map(|tile| {
             // SAFETY: tiles do not overlap.
             let products = unsafe { shared.part(tile.start * hidden, tile.len() * hidden) };

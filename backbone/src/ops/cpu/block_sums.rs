@@ -99,7 +99,7 @@ pub(crate) fn contracted(
     let own_sums = groups.as_ref().map(|groups| {
         let mut sums = Buffer::new(groups.ranges.len() * size);
         let shared = Shared::new(&mut sums);
-        groups.ranges.par_iter().enumerate().for_each(|(index, range)| {
+        groups.ranges.par_iter().with_max_len(1).enumerate().for_each(|(index, range)| {
             // SAFETY: each group has its own part.
             let sums = unsafe { shared.part(index * size, size) };
             let scale = inputs.scale_of(range.start / per_image);
@@ -113,6 +113,7 @@ pub(crate) fn contracted(
     let ranges = chunks(hidden, CHUNK);
     let parts: Vec<Part> = ranges
         .par_iter()
+        .with_max_len(1)
         .map(|range| {
             let floats = range.start * channels..range.end * channels;
             // SAFETY: ranges of hidden channels do not overlap.
@@ -221,6 +222,7 @@ pub(crate) fn expanded(
     let shared = Shared::new(&mut weight);
     let norms: Vec<(Vec<f32>, Vec<f32>)> = chunks(channels, CHUNK)
         .into_par_iter()
+        .with_max_len(1)
         .map(|range| {
             let floats = range.start * hidden..range.end * hidden;
             // SAFETY: ranges of channels do not overlap.

@@ -129,7 +129,7 @@ impl<F: FinishRow> pulp::WithSimd for Convolve<'_, F> {
         let (weight, bias) = (&*weight, &*bias);
         let ring = Ring::<S>::new(self.field);
         let sizes = [ring.len(), ring.outputs * ring.blocks * lanes];
-        self.field.maps.bands().into_par_iter().for_each(|(image, rows)| {
+        self.field.maps.bands().into_par_iter().with_max_len(1).for_each(|(image, rows)| {
             with_scratch(sizes, |[floats, results]| {
                 run(ConvolveBand {
                     x: self.x,

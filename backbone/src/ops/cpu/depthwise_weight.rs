@@ -41,7 +41,7 @@ impl pulp::WithSimd for WeightGradient<'_> {
         let shared = Shared::new(&mut sums);
         let ring = Ring::<S>::new(self.field);
         let sizes = [ring.len(), ring.blocks * width * lanes];
-        bands.into_par_iter().enumerate().for_each(|(index, (image, rows))| {
+        bands.into_par_iter().with_max_len(1).enumerate().for_each(|(index, (image, rows))| {
             // SAFETY: each band has its own part.
             let sums = unsafe { shared.part(index * len, len) };
             with_scratch(sizes, |[floats, gradients]| {

@@ -27,7 +27,7 @@ pub(crate) fn layer_norm(
     let channels = weight.len();
     let kept = keep.map(|keep| (Shared::new(&mut keep.values), Shared::new(&mut keep.inverse)));
     let output = Shared::new(output);
-    tiles(x.len() / channels.max(1), channels).into_par_iter().for_each(|tile| {
+    tiles(x.len() / channels.max(1), channels).into_par_iter().with_max_len(1).for_each(|tile| {
         let floats = tile.len() * channels;
         // SAFETY: tiles do not overlap.
         let output = unsafe { output.part(tile.start * channels, floats) };
@@ -86,6 +86,7 @@ pub(crate) fn layer_norm_backward(saved: &Normalised, weight: &[f32], gradient: 
     let shared = Shared::new(&mut x);
     let sums: Vec<(Vec<f32>, Vec<f32>)> = tiles(gradient.len() / channels.max(1), channels)
         .into_par_iter()
+        .with_max_len(1)
         .map(|tile| {
             let floats = tile.start * channels..tile.end * channels;
             let (mut weight_sums, mut bias_sums) = (vec![0.0; channels], vec![0.0; channels]);

@@ -128,7 +128,7 @@ pub(crate) fn patch_conv(x: Strided<'_>, patches: Patches, weight: &[f32], bias:
     let (depth, outputs) = (patches.depth(), patches.outputs);
     let weight = patch_weight(weight, patches);
     let shared = Shared::new(output);
-    tiles(patches.count(), depth.max(outputs)).into_par_iter().for_each(|tile| {
+    tiles(patches.count(), depth.max(outputs)).into_par_iter().with_max_len(1).for_each(|tile| {
         // SAFETY: tiles do not overlap.
         let output = unsafe { shared.part(tile.start * outputs, tile.len() * outputs) };
         for row in output.chunks_exact_mut(outputs) {
@@ -149,7 +149,7 @@ pub(crate) fn patch_conv_input_gradient(patches: Patches, weight: &[f32], gradie
     let weight = patch_weight(weight, patches);
     let mut x = vec![0.0; patches.images.batch * patches.images.floats()];
     let shared = Shared::new(&mut x);
-    tiles(patches.count(), depth.max(outputs)).into_par_iter().for_each(|tile| {
+    tiles(patches.count(), depth.max(outputs)).into_par_iter().with_max_len(1).for_each(|tile| {
         with_scratch([tile.len() * depth], |[scattered]| {
             let left = Matrix::rows(&gradient[tile.start * outputs..], outputs);
             let right = Matrix::columns(&weight, outputs);
@@ -195,6 +195,7 @@ pub(crate) fn patch_conv_weight_gradient(
         .collect();
     let parts: Vec<(Range<usize>, Vec<f32>)> = tasks
         .into_par_iter()
+        .with_max_len(1)
         .map(|(range, group)| {
             let mut sums = vec![0.0; range.len() * outputs];
             for tile in tiles(group.len(), range.len()) {
@@ -221,6 +222,7 @@ pub(crate) fn patch_conv_weight_gradient(
 pub(crate) fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
     let sums: Vec<Vec<f32>> = tiles(rows.len() / columns.max(1), columns)
         .into_par_iter()
+        .with_max_len(1)
         .map(|tile| {
             let mut sums = vec![0.0; columns];
             for row in rows[tile.start * columns..tile.end * columns].chunks_exact(columns) {
