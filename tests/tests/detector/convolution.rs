@@ -44,6 +44,7 @@ fn convolution_is_burns_in_every_shape() {
         case([2, 3, 5], [1, 7], kernel);
         case([2, 3, 5], [7, 1], kernel);
         case([1, 70, 130], [5, 6], kernel);
+        case([2, 130, 7], [5, 6], kernel);
         case([9, 4, 3], [14, 14], kernel);
         case([1, 2, 3], [3, 1100], kernel);
         case([2, 5, 4], [40, 60], kernel);
