@@ -66,6 +66,8 @@ pub trait Dataset: Send + Sync {
 
     /// Reads sample `index`, below [`len`](Dataset::len).
     ///
+    /// To be done in the calling thread: the threads of rayon's pool may be waiting for the sample.
+    ///
     /// # Errors
     /// When a file is missing, damaged, or contradicts the annotations.
     fn get(&self, index: usize) -> Result<Sample, DataError>;

@@ -11,17 +11,18 @@ use std::time::Instant;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use cvx_backbone::{ConvNextConfig, FcmaeConfig, Mask, Masking, Variant};
-use cvx_tools::memory;
 use cvx_tools::train::adamw::{AdamW, AdamWConfig};
 use cvx_tools::train::clip::ParamGradients;
 use cvx_tools::train::groups::{DecayExempt, LayerDecay, ParamGroups, WeightDecay};
 use cvx_tools::train::params;
+use cvx_tools::{exit, memory};
 
 const BATCH: usize = 16;
 const WARM_UP: usize = 3;
 
 fn main() {
     memory::keep_freed();
+    exit::work_in_this_thread();
     let arguments: Vec<String> = std::env::args().collect();
     let variant = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(Variant::V2Atto);
     let runs = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(5);

@@ -82,11 +82,13 @@ pub fn main(run: impl FnOnce(ArgsOs, Streams<'_>) -> Exit) -> ExitCode {
     run(std::env::args_os(), Streams { out: &mut out, err: &mut err }).into()
 }
 
-/// Makes this thread one of the pool's, so that what it starts on all cores it begins itself.
+/// Makes this thread one of the pool's, so that what it starts on all cores it begins itself. To be called before
+/// anything else uses the pool.
 ///
-/// A thread outside hands over the work and sleeps: two switches for each of the hundreds of kernels of a step.
-fn work_in_this_thread() {
-    // A pool that is there already, or cannot be had, leaves things as they were.
+/// A thread outside hands over the work and sleeps: two switches for each of the hundreds of kernels of a step. With one
+/// core this thread is the whole pool: a loader's thread must not wait for it (`Dataset::get`).
+pub fn work_in_this_thread() {
+    // A pool that is there already stays as it is, and one whose threads the system refuses is this thread alone.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
 }
 

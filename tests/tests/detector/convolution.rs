@@ -45,6 +45,7 @@ fn convolution_is_burns_in_every_shape() {
         case([2, 3, 5], [7, 1], kernel);
         case([1, 70, 130], [5, 6], kernel);
         case([2, 130, 7], [5, 6], kernel);
+        case([2, 7, 130], [5, 6], kernel);
         case([9, 4, 3], [14, 14], kernel);
         case([1, 2, 3], [3, 1100], kernel);
         case([2, 5, 4], [40, 60], kernel);
@@ -111,10 +112,10 @@ fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
     let device = cvx_tests::device().autodiff();
     device.seed(5);
     let normal = Distribution::Normal(0.0, 1.0);
-    let x = Tensor::<4>::random([3, 72, 33, 50], normal, &device).require_grad();
-    for kernel in [1, 3] {
-        let weight = Tensor::<4>::random([80, 72, kernel, kernel], normal, &device).require_grad();
-        let bias = Tensor::<1>::random([80], normal, &device).require_grad();
+    for (inputs, outputs, kernel) in [(72, 80, 1), (72, 80, 3), (130, 7, 1), (130, 7, 3), (7, 130, 3)] {
+        let x = Tensor::<4>::random([3, inputs, 33, 50], normal, &device).require_grad();
+        let weight = Tensor::<4>::random([outputs, inputs, kernel, kernel], normal, &device).require_grad();
+        let bias = Tensor::<1>::random([outputs], normal, &device).require_grad();
         let run = || {
             let y = conv(x.clone(), weight.clone(), bias.clone(), Activation::Relu);
             let gradients = y.clone().powi_scalar(2).sum().backward();
@@ -129,7 +130,7 @@ fn a_convolution_has_the_same_bits_for_any_number_of_threads() {
         let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run);
         let one = on(1);
         for threads in [2, 5] {
-            assert!(on(threads) == one, "kernel {kernel}, {threads} threads");
+            assert!(on(threads) == one, "{inputs} to {outputs}, kernel {kernel}, {threads} threads");
         }
     }
 }
