@@ -1,4 +1,7 @@
 //! How the positions of a batch are cut into tasks: by sizes alone, never by the number of threads.
+//!
+//! Kernels deal them out one by one (`with_max_len(1)`): left to itself rayon cuts a list into a few parts, and one thread
+//! ends each, however much longer it takes.
 
 use core::ops::Range;
 
