@@ -10,7 +10,7 @@ use burn::prelude::*;
 use crate::channel_norm::ChannelNorm;
 use crate::convnext::{ConvNext, ConvNextConfig};
 use crate::initializer;
-use crate::precision;
+use crate::ops::linear_layer;
 
 /// What a [`Classifier`] is made of.
 #[derive(Config, Debug)]
@@ -70,7 +70,7 @@ impl Classifier {
     /// If the model has no last layer.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let head = self.head.as_ref().expect("a model without classes has no logits");
-        precision::linear_layer(self.features(images), head)
+        linear_layer(self.features(images), head)
     }
 }
 

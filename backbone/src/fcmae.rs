@@ -29,7 +29,7 @@ use crate::convnext::{ConvNext, ConvNextConfig, IMAGE_CHANNELS};
 use crate::features::FeatureMaps;
 use crate::initializer;
 use crate::mask::{Mask, PATCH};
-use crate::precision::linear_layer;
+use crate::ops::linear_layer;
 
 pub use self::encoder::Masking;
 

@@ -8,7 +8,6 @@
 
 use std::cell::Cell;
 
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 use burn::tensor::module::{self, conv2d};
@@ -62,18 +61,6 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
         Precision::F32 => module::linear(x, weight, Some(bias)),
         Precision::Bf16 => widened(module::linear(rounded(x), rounded(weight), None)) + bias.unsqueeze(),
     }
-}
-
-/// As [`linear`], of Burn's layer.
-///
-/// # Shapes
-/// As of [`linear`].
-///
-/// # Panics
-/// If the layer has no bias.
-pub fn linear_layer<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
-    let bias = layer.bias.as_ref().expect("every linear layer here has a bias");
-    linear(x, layer.weight.val(), bias.val())
 }
 
 /// A dense convolution in the current precision; its bias is added in f32.

@@ -7,7 +7,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::prelude::*;
-use cvx_backbone::precision::linear;
+use cvx_backbone::ops::linear;
 
 use crate::conv_op::{Activation, conv};
 

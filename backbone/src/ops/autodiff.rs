@@ -14,9 +14,12 @@ use burn::tensor::TensorData;
 use super::cpu::block_backward::{BlockGradients, block_backward};
 use super::cpu::block_forward::{Keep, Saved};
 use super::cpu::layer_norm::{Normalised, layer_norm_backward};
+use super::cpu::linear::{linear_bias_gradient, linear_input_gradient, linear_weight_gradient};
 use super::cpu::patch_conv::{patch_conv_input_gradient, patch_conv_weight_gradient};
 use super::extension::{BLOCK_TENSORS, FusedOps};
-use super::flex::{BlockTensors, floats, norm_forward, patch_forward, patches, sizes, tensor, with_strided};
+use super::flex::{
+    BlockTensors, floats, linear_sizes, norm_forward, patch_forward, patches, sizes, tensor, with_strided,
+};
 use crate::mask::Mask;
 
 #[derive(Debug)]
@@ -131,6 +134,33 @@ impl Backward<Flex, 3> for PatchConv {
     }
 }
 
+#[derive(Debug)]
+struct Linear;
+
+impl Backward<Flex, 3> for Linear {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let gradient = floats(&gradient);
+        let (x, weight) = ops.state;
+        let sizes = linear_sizes(&x, &weight);
+        let [x_node, weight_node, bias_node] = ops.parents;
+        if let Some(node) = x_node {
+            let values = linear_input_gradient(sizes, floats(&weight), gradient);
+            grads.register::<Flex>(node.id, tensor(values, [sizes.rows, sizes.inputs]));
+        }
+        if let Some(node) = weight_node {
+            let values = linear_weight_gradient(sizes, floats(&x), gradient);
+            grads.register::<Flex>(node.id, tensor(values, [sizes.inputs, sizes.outputs]));
+        }
+        if let Some(node) = bias_node {
+            let values = linear_bias_gradient(sizes, gradient);
+            grads.register::<Flex>(node.id, tensor(values, [sizes.outputs]));
+        }
+    }
+}
+
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn fused_block(
         x: FloatTensor<Self>,
@@ -205,6 +235,20 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
         let output = patch_forward(&x, &weight, &bias);
         match PatchConv.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((x, weight), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive().to_contiguous());
+        let output = Flex::fused_linear(x.clone(), weight.clone(), bias);
+        match Linear.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish((x, weight), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }

@@ -8,7 +8,9 @@ use burn::tensor::ops::ConvOptions;
 
 use super::{BlockWeights, EPSILON, Mixing};
 use crate::mask::Mask;
-use crate::precision::{dense_conv2d, linear};
+use crate::precision::dense_conv2d;
+/// See [`ops::linear`](super::linear).
+pub use crate::precision::linear;
 
 /// See [`ops::block`](super::block).
 ///

@@ -12,6 +12,7 @@ use super::cpu::buffer::Buffer;
 use super::cpu::depthwise::Images;
 use super::cpu::field::Field;
 use super::cpu::layer_norm::{Normalised, layer_norm};
+use super::cpu::linear::{Linear, linear};
 use super::cpu::patch_conv::{Patches, Strided, patch_conv};
 use super::extension::{BLOCK_TENSORS, FusedOps};
 use crate::mask::Mask;
@@ -173,6 +174,13 @@ pub(super) fn patch_forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTens
     tensor(output, shape)
 }
 
+/// Sizes of a linear layer.
+pub(super) fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> Linear {
+    let [rows, inputs] = x.layout().shape().dims();
+    let [_, outputs] = weight.layout().shape().dims();
+    Linear { rows, inputs, outputs }
+}
+
 impl FusedOps for Flex {
     fn fused_block(
         x: FloatTensor<Self>,
@@ -224,5 +232,16 @@ impl FusedOps for Flex {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         patch_forward(&x, &weight, &bias)
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
+        let sizes = linear_sizes(&x, &weight);
+        let output = linear(sizes, floats(&x), floats(&weight), floats(&bias));
+        tensor(output, [sizes.rows, sizes.outputs])
     }
 }

@@ -1,4 +1,4 @@
-//! The operations that cost time: the ConvNeXt block, LayerNorm and convolutions over patches.
+//! The operations that cost time: the ConvNeXt block, LayerNorm, convolutions over patches and linear layers.
 //!
 //! Each exists twice. [`composed`] writes it with plain tensor operations, runs on every device and
 //! is what the other is tested against; the fused form has its own forward and backward.
@@ -13,6 +13,7 @@ mod flex;
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
+use burn::nn::Linear;
 use burn::prelude::*;
 
 use self::extension::{FusedOps, is_fused};
@@ -216,4 +217,42 @@ pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
         weight.into_dispatch(),
         bias.into_dispatch(),
     ))
+}
+
+/// A product with a matrix, and a bias.
+///
+/// # Shapes
+/// - `x`: `[.., inputs]`
+/// - `weight`: `[inputs, outputs]`
+/// - `bias`: `[outputs]`
+/// - output: `[.., outputs]`
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    if !is_fused(&x) {
+        return composed::linear(x, weight, bias);
+    }
+    let [inputs, outputs] = weight.dims();
+    assert_shape!(bias, [outputs]);
+    let mut shape = x.dims();
+    let last = shape.last_mut().expect("a linear layer is given one axis at least");
+    assert_eq!(*last, inputs, "a linear layer of {inputs} inputs");
+    *last = outputs;
+    let rows = shape[..D - 1].iter().product();
+    let output = Tensor::<2>::from_dispatch(<Dispatch as FusedOps>::fused_linear(
+        x.reshape([rows, inputs]).into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ));
+    output.reshape(shape)
+}
+
+/// As [`linear`], of Burn's layer.
+///
+/// # Shapes
+/// As of [`linear`].
+///
+/// # Panics
+/// If the layer has no bias.
+pub fn linear_layer<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+    let bias = layer.bias.as_ref().expect("every linear layer here has a bias");
+    linear(x, layer.weight.val(), bias.val())
 }

@@ -264,6 +264,30 @@ fn layer_norm_and_patches_equal_the_composed_ones() {
 }
 
 #[test]
+fn linear_layers_equal_the_composed_ones_however_many_rows_there_are() {
+    let device = Device::flex().autodiff();
+    let run = |is_fused: bool, rows: usize, [inputs, outputs]: [usize; 2]| {
+        let mut draw = Draw::new(9, &device);
+        // Not contiguous, as pooled maps may be.
+        let x = draw.tensor([inputs, rows], 1.0);
+        let (weight, bias) = (draw.tensor([inputs, outputs], 1.0), draw.tensor([outputs], 1.0));
+        let linear = if is_fused { ops::linear::<2> } else { composed::linear::<2> };
+        let y = linear(x.clone().transpose(), weight.clone(), bias.clone());
+        let gradients = y.clone().powi_scalar(2).sum().backward();
+        [values(y), gradient(&x, &gradients), gradient(&weight, &gradients), gradient(&bias, &gradients)]
+    };
+    for (rows, sizes) in [(1, [3, 2]), (2, [770, 81]), (300, [24, 530]), (1030, [40, 5])] {
+        let forms = run(true, rows, sizes).into_iter().zip(run(false, rows, sizes));
+        for (index, (fused, reference)) in forms.enumerate() {
+            assert_close(&format!("{rows} {sizes:?} {index}"), &fused, &reference, ONE_OPERATION);
+        }
+    }
+    let [y, of_x, of_weight, of_bias] = run(true, 0, [4, 3]);
+    assert!(y.is_empty() && of_x.is_empty());
+    assert_eq!((of_weight, of_bias), (vec![0.0; 12], vec![0.0; 3]));
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -272,8 +296,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let mut draw = Draw::new(1, &device);
             let (x, weights) = (draw.tensor([3, 21, 19, 24], 1.0), draw.weights(24, true));
             let y = ops::block(x.clone(), weights.clone(), None);
-            let gradients = y.clone().powi_scalar(2).sum().backward();
+            let projection = draw.tensor([24, 300], 1.0);
+            let projected = ops::linear(y.clone(), projection.clone(), draw.tensor([300], 1.0));
+            let gradients = (y.clone().powi_scalar(2).sum() + projected.powi_scalar(2).sum()).backward();
             let mut found = block_gradients(&weights, &gradients);
+            found.push(("projection", gradient(&projection, &gradients)));
             found.push(("x", gradient(&x, &gradients)));
             found.push(("output", values(y)));
             found

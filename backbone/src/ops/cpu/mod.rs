@@ -14,6 +14,7 @@ pub mod exponential;
 pub(crate) mod field;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
+pub(crate) mod linear;
 pub mod matmul;
 pub(crate) mod norm;
 pub(crate) mod patch_conv;

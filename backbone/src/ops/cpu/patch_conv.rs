@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
-use super::block_sums::add_to;
+use super::block_sums::{add_to, column_sums};
 use super::buffer::{Shared, with_scratch};
 use super::depthwise::Images;
 use super::matmul::{Matrix, Write, multiply};
@@ -216,24 +216,4 @@ pub(crate) fn patch_conv_weight_gradient(
         add_to(&mut turned[range.start * outputs..range.end * outputs], &sums);
     }
     (weight_from_patches(&turned, patches), column_sums(gradient, outputs))
-}
-
-/// The sum of the rows of a matrix.
-pub(crate) fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
-    let sums: Vec<Vec<f32>> = tiles(rows.len() / columns.max(1), columns)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|tile| {
-            let mut sums = vec![0.0; columns];
-            for row in rows[tile.start * columns..tile.end * columns].chunks_exact(columns) {
-                add_to(&mut sums, row);
-            }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; columns];
-    for sums in sums {
-        add_to(&mut total, &sums);
-    }
-    total
 }
