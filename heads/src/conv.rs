@@ -10,6 +10,7 @@ use burn::prelude::*;
 use cvx_backbone::ops::linear;
 
 use crate::conv_op::{Activation, conv};
+use crate::pixel_shuffle::pixel_shuffle;
 
 /// Weights drawn as in `torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu")`.
 pub(crate) const KAIMING_FAN_OUT: Initializer =
@@ -106,14 +107,10 @@ impl ConvTranspose2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, 2 * height, 2 * width]`
     pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let [batch, inputs, height, width] = x.dims();
-        let [_, outputs, _, _] = self.weight.dims();
+        let [inputs, outputs, _, _] = self.weight.dims();
         let weight = self.weight.val().permute([1, 2, 3, 0]).reshape([outputs * 4, inputs, 1, 1]);
         let bias = self.bias.val().reshape([outputs, 1]).repeat_dim(1, 4).reshape([outputs * 4]);
-        conv(x, weight, bias, activation)
-            .reshape([batch, outputs, 2, 2, height, width])
-            .permute([0, 1, 4, 2, 5, 3])
-            .reshape([batch, outputs, 2 * height, 2 * width])
+        pixel_shuffle(conv(x, weight, bias, activation))
     }
 }
 

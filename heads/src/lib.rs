@@ -56,6 +56,7 @@ mod nms_soft;
 mod param_names;
 mod pixel_loss;
 mod pixel_loss_flex;
+mod pixel_shuffle;
 mod ppm;
 mod proposals;
 mod regions;
@@ -103,6 +104,7 @@ pub use crate::param_names::{
     depends_on_classes, detectron2_name, is_linear_weight, mmdet_name, transformers_upernet_name,
 };
 pub use crate::pixel_loss::{PixelLoss, PixelMean, PixelWeights, pixel_loss, pixel_loss_composed};
+pub use crate::pixel_shuffle::{pixel_shuffle, pixel_shuffle_composed};
 pub use crate::ppm::{AreaMeans, PoolingBranch};
 pub use crate::proposals::{Proposal, ProposalConfig};
 pub use crate::resample::{adaptive_avg_pool, resize_bilinear};

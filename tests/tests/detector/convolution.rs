@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use cvx_heads::{Activation, conv, conv_composed};
+use cvx_heads::{Activation, conv, conv_composed, pixel_shuffle, pixel_shuffle_composed};
 use cvx_tests::tensors::values;
 use cvx_tests::tolerance::{GRADIENT, ONE_OPERATION, assert_close};
 
@@ -155,5 +155,25 @@ fn relu_lets_pass_what_is_not_a_number() {
         let weight = Tensor::ones([channels, channels, kernel, kernel], &device);
         let y = conv(x, weight, Tensor::zeros([channels], &device), Activation::Relu);
         assert!(values(y).iter().all(|value| value.is_nan()), "{channels} channels, kernel of {kernel}");
+    }
+}
+
+#[test]
+fn a_pixel_shuffle_is_burns_permutation_forward_and_backward() {
+    let device = cvx_tests::device().autodiff();
+    device.seed(5);
+    let normal = Distribution::Normal(0.0, 1.0);
+    for [batch, channels, height, width] in
+        [[1, 1, 1, 1], [2, 3, 1, 5], [3, 2, 4, 1], [2, 5, 14, 14], [0, 2, 3, 3]]
+    {
+        // Not contiguous, and the gradient is not either.
+        let x = Tensor::<4>::random([4 * channels, batch, width, height], normal, &device).require_grad();
+        let slopes = Tensor::<4>::random([batch, channels, 2 * width, 2 * height], normal, &device);
+        let run = |shuffle: fn(Tensor<4>) -> Tensor<4>| {
+            let y = shuffle(x.clone().permute([1, 0, 3, 2]));
+            let gradients = (y.clone().swap_dims(2, 3) * slopes.clone()).sum().backward();
+            [values(y), values(x.grad(&gradients).unwrap())]
+        };
+        assert_eq!(run(pixel_shuffle), run(pixel_shuffle_composed), "{batch} {channels} {height} {width}");
     }
 }
