@@ -10,10 +10,16 @@ use rayon::prelude::*;
 use super::block_sums::column_sums;
 use super::buffer::{Shared, with_scratch, zeroed};
 use super::matmul::{Matrix, Write, multiply};
-use super::tiles::chunks;
+use super::tiles::pieces;
 
-/// Rows and columns of a block at most: its sums take a quarter of a megabyte.
-const BLOCK: usize = 256;
+/// Rows of a block at most. The gradients of a box head take 40% longer with 128.
+const BLOCK_ROWS: usize = 1024;
+
+/// Columns of a block at most.
+const BLOCK_COLUMNS: usize = 128;
+
+/// Blocks that a product is cut into at least.
+const TASKS: usize = 8;
 
 /// Sizes of a linear layer and of what it is given.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +72,9 @@ fn product<'a>(
 ) -> Vec<f32> {
     let mut output = zeroed(rows * columns);
     let shared = Shared::new(&mut output);
-    let across = chunks(columns, BLOCK);
-    let blocks: Vec<(Range<usize>, Range<usize>)> = chunks(rows, BLOCK)
+    let across = pieces(columns, columns.div_ceil(BLOCK_COLUMNS));
+    let down = TASKS.div_ceil(across.len().max(1)).max(rows.div_ceil(BLOCK_ROWS));
+    let blocks: Vec<(Range<usize>, Range<usize>)> = pieces(rows, down)
         .into_iter()
         .flat_map(|rows| across.iter().map(move |columns| (rows.clone(), columns.clone())))
         .collect();

@@ -26,11 +26,15 @@ pub(crate) fn tiles(positions: usize, hidden: usize) -> Vec<Range<usize>> {
 
 /// Cuts `channels` into ranges of at most `most`, an even number of them where possible.
 pub(crate) fn chunks(channels: usize, most: usize) -> Vec<Range<usize>> {
-    let count = channels.div_ceil(most).next_multiple_of(4);
-    // Whole cache lines, which whole vectors are too.
-    let len = channels.div_ceil(count.max(1)).next_multiple_of(16).max(1);
-    let starts = (0..channels).step_by(len);
-    starts.map(|start| start..(start + len).min(channels)).collect()
+    pieces(channels, channels.div_ceil(most).next_multiple_of(4))
+}
+
+/// Cuts `floats` into `count` ranges, or fewer, of whole cache lines.
+pub(crate) fn pieces(floats: usize, count: usize) -> Vec<Range<usize>> {
+    // Whole vectors too.
+    let len = floats.div_ceil(count.max(1)).next_multiple_of(16).max(1);
+    let starts = (0..floats).step_by(len);
+    starts.map(|start| start..(start + len).min(floats)).collect()
 }
 
 /// The images that a range of positions touches, each with its part of the range.
