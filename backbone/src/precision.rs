@@ -56,7 +56,7 @@ impl Precision {
 /// - `weight`: `[inputs, outputs]`
 /// - `bias`: `[outputs]`
 /// - output: `[.., outputs]`
-pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
     match Precision::current() {
         Precision::F32 => module::linear(x, weight, Some(bias)),
         Precision::Bf16 => widened(module::linear(rounded(x), rounded(weight), None)) + bias.unsqueeze(),

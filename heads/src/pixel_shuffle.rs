@@ -23,7 +23,7 @@ use rayon::prelude::*;
 /// - output: `[batch, channels, 2 * height, 2 * width]`
 ///
 /// # Panics
-/// If the channels are no multiple of four.
+/// If the channels are no multiple of four, or there are no pixels.
 pub fn pixel_shuffle(x: Tensor<4>) -> Tensor<4> {
     let [_, planes, _, _] = x.dims();
     assert_eq!(planes % 4, 0, "{planes} channels are no multiple of four");
@@ -38,8 +38,12 @@ pub fn pixel_shuffle(x: Tensor<4>) -> Tensor<4> {
 ///
 /// # Shapes
 /// As [`pixel_shuffle`].
+///
+/// # Panics
+/// As [`pixel_shuffle`].
 pub fn pixel_shuffle_composed(x: Tensor<4>) -> Tensor<4> {
     let [batch, planes, height, width] = x.dims();
+    assert_eq!(planes % 4, 0, "{planes} channels are no multiple of four");
     x.reshape([batch, planes / 4, 2, 2, height, width]).permute([0, 1, 4, 2, 5, 3]).reshape([
         batch,
         planes / 4,
@@ -99,7 +103,7 @@ fn source(row: usize, column: usize, [height, width]: [usize; 2]) -> usize {
     (plane * height + row / 2) * width
 }
 
-/// A tensor of which every `four` planes are `write`'s, from the same floats of another.
+/// A tensor that `write` makes of another, `four` floats at a time: four planes, or the one that they become.
 fn laid_out(
     from: &FlexTensor,
     shape: [usize; 4],

@@ -14,7 +14,7 @@ use burn::tensor::TensorData;
 use super::cpu::block_backward::{BlockGradients, block_backward};
 use super::cpu::block_forward::{Keep, Saved};
 use super::cpu::layer_norm::{Normalised, layer_norm_backward};
-use super::cpu::linear::{linear_bias_gradient, linear_input_gradient, linear_weight_gradient};
+use super::cpu::linear::{column_sums, linear_input_gradient, linear_weight_gradient};
 use super::cpu::patch_conv::{patch_conv_input_gradient, patch_conv_weight_gradient};
 use super::extension::{BLOCK_TENSORS, FusedOps};
 use super::flex::{
@@ -155,7 +155,7 @@ impl Backward<Flex, 3> for Linear {
             grads.register::<Flex>(node.id, tensor(values, [sizes.inputs, sizes.outputs]));
         }
         if let Some(node) = bias_node {
-            let values = linear_bias_gradient(sizes, gradient);
+            let values = column_sums(gradient, sizes.outputs);
             grads.register::<Flex>(node.id, tensor(values, [sizes.outputs]));
         }
     }

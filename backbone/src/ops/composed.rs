@@ -8,9 +8,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::{BlockWeights, EPSILON, Mixing};
 use crate::mask::Mask;
-use crate::precision::dense_conv2d;
-/// See [`ops::linear`](super::linear).
-pub use crate::precision::linear;
+use crate::precision::{self, dense_conv2d};
 
 /// See [`ops::block`](super::block).
 ///
@@ -176,4 +174,15 @@ pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
     let options = ConvOptions::new([side, side], [0, 0], [1, 1], 1);
     let y_nchw = dense_conv2d(x_nhwc.permute([0, 3, 1, 2]), weight, bias, options);
     y_nchw.permute([0, 2, 3, 1])
+}
+
+/// See [`ops::linear`](super::linear).
+///
+/// # Shapes
+/// - `x`: `[.., inputs]`
+/// - `weight`: `[inputs, outputs]`
+/// - `bias`: `[outputs]`
+/// - output: `[.., outputs]`
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    precision::linear(x, weight, bias)
 }

@@ -226,13 +226,22 @@ pub fn patch_conv(x_nhwc: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
 /// - `weight`: `[inputs, outputs]`
 /// - `bias`: `[outputs]`
 /// - output: `[.., outputs]`
+///
+/// # Panics
+/// If the shapes do not fit together, or the tensors are of several types.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
-    if !is_fused(&x) {
+    let [inputs, outputs] = weight.dims();
+    let mut shape = x.dims();
+    // Burn takes a zero in a shape for an axis that is kept.
+    if !is_fused(&x) || outputs == 0 || shape.contains(&0) {
         return composed::linear(x, weight, bias);
     }
-    let [inputs, outputs] = weight.dims();
     assert_shape!(bias, [outputs]);
-    let mut shape = x.dims();
+    assert_eq!(
+        [weight.dtype(), bias.dtype()],
+        [x.dtype(); 2],
+        "weight and bias are of the type of what they multiply"
+    );
     let last = shape.last_mut().expect("a linear layer is given one axis at least");
     assert_eq!(*last, inputs, "a linear layer of {inputs} inputs");
     *last = outputs;
@@ -251,7 +260,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
 /// As of [`linear`].
 ///
 /// # Panics
-/// If the layer has no bias.
+/// As [`linear`], and if the layer has no bias.
 pub fn linear_layer<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     let bias = layer.bias.as_ref().expect("every linear layer here has a bias");
     linear(x, layer.weight.val(), bias.val())

@@ -268,23 +268,49 @@ fn linear_layers_equal_the_composed_ones_however_many_rows_there_are() {
     let device = Device::flex().autodiff();
     let run = |is_fused: bool, rows: usize, [inputs, outputs]: [usize; 2]| {
         let mut draw = Draw::new(9, &device);
-        // Not contiguous, as pooled maps may be.
-        let x = draw.tensor([inputs, rows], 1.0);
-        let (weight, bias) = (draw.tensor([inputs, outputs], 1.0), draw.tensor([outputs], 1.0));
+        // Neither is contiguous, and the input is the last rows of what is stored.
+        let x = draw.tensor([inputs, rows + 2], 1.0);
+        let of_x = |x: Tensor<2>| x.transpose().slice_dim(0, 2..rows + 2);
+        let (weight, bias) = (draw.tensor([outputs, inputs], 1.0), draw.tensor([outputs], 1.0));
         let linear = if is_fused { ops::linear::<2> } else { composed::linear::<2> };
-        let y = linear(x.clone().transpose(), weight.clone(), bias.clone());
+        let y = linear(of_x(x.clone()), weight.clone().transpose(), bias.clone());
         let gradients = y.clone().powi_scalar(2).sum().backward();
         [values(y), gradient(&x, &gradients), gradient(&weight, &gradients), gradient(&bias, &gradients)]
     };
-    for (rows, sizes) in [(1, [3, 2]), (2, [770, 81]), (300, [24, 530]), (1030, [40, 5])] {
+    let sizes =
+        [(1, [3, 2]), (2, [770, 81]), (17, [33, 1]), (300, [24, 530]), (1030, [40, 5]), (2100, [1, 70])];
+    for (rows, sizes) in sizes {
         let forms = run(true, rows, sizes).into_iter().zip(run(false, rows, sizes));
         for (index, (fused, reference)) in forms.enumerate() {
             assert_close(&format!("{rows} {sizes:?} {index}"), &fused, &reference, ONE_OPERATION);
         }
     }
-    let [y, of_x, of_weight, of_bias] = run(true, 0, [4, 3]);
-    assert!(y.is_empty() && of_x.is_empty());
-    assert_eq!((of_weight, of_bias), (vec![0.0; 12], vec![0.0; 3]));
+}
+
+#[test]
+fn a_linear_layer_takes_any_number_of_axes_and_learns_where_it_is_asked_to() {
+    fn check<const D: usize>(shape: [usize; D]) {
+        let (plain, autodiff) = (Device::flex(), Device::flex().autodiff());
+        let outputs = 4;
+        let run = |linear: fn(Tensor<D>, Tensor<2>, Tensor<1>) -> Tensor<D>| {
+            let mut fixed = Draw::new(3, &plain);
+            let x = fixed.tensor(shape, 1.0);
+            let bias = fixed.tensor([outputs], 1.0);
+            let weight = Draw::new(4, &autodiff).tensor([shape[D - 1], outputs], 1.0);
+            let y = linear(Tensor::from_inner(x), weight.clone(), Tensor::from_inner(bias));
+            let gradients = y.clone().powi_scalar(2).sum().backward();
+            (y.dims(), values(y), gradient(&weight, &gradients))
+        };
+        let (fused, reference) = (run(ops::linear::<D>), run(composed::linear::<D>));
+        assert_eq!(fused.0, reference.0);
+        assert_close(&format!("{shape:?}"), &fused.1, &reference.1, ONE_OPERATION);
+        assert_close(&format!("{shape:?}, weight"), &fused.2, &reference.2, ONE_OPERATION);
+    }
+    check([0, 40]);
+    check([6]);
+    check([5, 6]);
+    check([2, 5, 6]);
+    check([2, 3, 5, 6]);
 }
 
 #[test]
@@ -297,10 +323,14 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let (x, weights) = (draw.tensor([3, 21, 19, 24], 1.0), draw.weights(24, true));
             let y = ops::block(x.clone(), weights.clone(), None);
             let projection = draw.tensor([24, 300], 1.0);
-            let projected = ops::linear(y.clone(), projection.clone(), draw.tensor([300], 1.0));
-            let gradients = (y.clone().powi_scalar(2).sum() + projected.powi_scalar(2).sum()).backward();
+            let bias = draw.tensor([300], 1.0);
+            let projected = ops::linear(y.clone(), projection.clone(), bias.clone());
+            let loss = y.clone().powi_scalar(2).sum() + projected.clone().powi_scalar(2).sum();
+            let gradients = loss.backward();
             let mut found = block_gradients(&weights, &gradients);
             found.push(("projection", gradient(&projection, &gradients)));
+            found.push(("bias", gradient(&bias, &gradients)));
+            found.push(("projected", values(projected)));
             found.push(("x", gradient(&x, &gradients)));
             found.push(("output", values(y)));
             found

@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, bf16};
 use cvx_backbone::Precision;
 use cvx_backbone::ops::composed;
-use cvx_backbone::precision::{dense_conv2d, linear};
+use cvx_backbone::precision::dense_conv2d;
 use cvx_tests::tensors::{gradient, values};
 use cvx_tests::tolerance::{BF16_ROUNDING, ONE_OPERATION, relative_error};
 
@@ -24,7 +24,7 @@ fn a_product_is_that_of_rounded_numbers_rounded_once() {
     let [rows, inputs, outputs] = [5, 40, 7];
     let (x, weight) = (draw.tensor([rows, inputs], 1.0), draw.tensor([inputs, outputs], 1.0));
     let bias: Tensor<1> = draw.tensor([outputs], 100.0);
-    let actual = Precision::Bf16.scope(|| linear(x.clone(), weight.clone(), bias.clone()));
+    let actual = Precision::Bf16.scope(|| composed::linear(x.clone(), weight.clone(), bias.clone()));
     assert_eq!(actual.dtype(), DType::F32);
     let actual = values(actual);
     let (x, weight, bias) = (rounded(&values(x)), rounded(&values(weight)), values(bias));

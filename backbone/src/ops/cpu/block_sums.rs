@@ -14,7 +14,7 @@ use super::depthwise::Images;
 use super::dispatch::vectorised;
 use super::gelu::gelu;
 use super::matmul::{Matrix, Write, multiply};
-use super::tiles::{chunks, tiles};
+use super::tiles::chunks;
 
 /// Floats of a weight up to which every group of positions has sums of its own.
 const SMALL: usize = 160 * 1024;
@@ -261,26 +261,6 @@ vectorised! {
             }
         }
     }
-}
-
-/// The sum of the rows of a matrix.
-pub(crate) fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
-    let sums: Vec<Vec<f32>> = tiles(rows.len() / columns.max(1), columns)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|tile| {
-            let mut sums = vec![0.0; columns];
-            for row in rows[tile.start * columns..tile.end * columns].chunks_exact(columns) {
-                add_to(&mut sums, row);
-            }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; columns];
-    for sums in sums {
-        add_to(&mut total, &sums);
-    }
-    total
 }
 
 vectorised! {

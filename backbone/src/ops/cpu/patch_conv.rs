@@ -4,9 +4,10 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
-use super::block_sums::{add_to, column_sums};
+use super::block_sums::add_to;
 use super::buffer::{Shared, with_scratch};
 use super::depthwise::Images;
+use super::linear::column_sums;
 use super::matmul::{Matrix, Write, multiply};
 use super::tiles::{chunks, tiles};
 

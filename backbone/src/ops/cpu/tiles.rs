@@ -29,12 +29,11 @@ pub(crate) fn chunks(channels: usize, most: usize) -> Vec<Range<usize>> {
     pieces(channels, channels.div_ceil(most).next_multiple_of(4))
 }
 
-/// Cuts `floats` into `count` ranges, or fewer, of whole cache lines.
-pub(crate) fn pieces(floats: usize, count: usize) -> Vec<Range<usize>> {
-    // Whole vectors too.
-    let len = floats.div_ceil(count.max(1)).next_multiple_of(16).max(1);
-    let starts = (0..floats).step_by(len);
-    starts.map(|start| start..(start + len).min(floats)).collect()
+/// Cuts `length` into `count` ranges or fewer: multiples of sixteen, whole vectors and cache lines of floats, and what remains.
+pub(crate) fn pieces(length: usize, count: usize) -> Vec<Range<usize>> {
+    let len = length.div_ceil(count.max(1)).next_multiple_of(16).max(1);
+    let starts = (0..length).step_by(len);
+    starts.map(|start| start..(start + len).min(length)).collect()
 }
 
 /// The images that a range of positions touches, each with its part of the range.
