@@ -44,12 +44,8 @@ pub fn pixel_shuffle(x: Tensor<4>) -> Tensor<4> {
 pub fn pixel_shuffle_composed(x: Tensor<4>) -> Tensor<4> {
     let [batch, planes, height, width] = x.dims();
     assert_eq!(planes % 4, 0, "{planes} channels are no multiple of four");
-    x.reshape([batch, planes / 4, 2, 2, height, width]).permute([0, 1, 4, 2, 5, 3]).reshape([
-        batch,
-        planes / 4,
-        2 * height,
-        2 * width,
-    ])
+    let squares = x.reshape([batch, planes / 4, 2, 2, height, width]).permute([0, 1, 4, 2, 5, 3]);
+    squares.reshape([batch, planes / 4, 2 * height, 2 * width])
 }
 
 /// The op; its gradient is laid out the other way round.

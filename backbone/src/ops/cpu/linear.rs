@@ -12,7 +12,7 @@ use super::buffer::{Shared, with_scratch, zeroed};
 use super::matmul::{Matrix, Write, multiply};
 use super::tiles::{pieces, tiles};
 
-// Packed anew for every block are its rows once for all columns, and its columns once for all rows: long blocks pack least.
+// Every block packs its factors anew, a long one least for what it computes.
 // `cargo bench -p cvx-backbone --bench linear`, 1024 rows of 12,544 to 1024, two threads, 2026-11-28: gradients take 300 ms
 // in blocks of 1024 x 128, 308 in 1024 x 64, 349 in 256 x 128, 370 in 256 x 256; forward 122, 124, 136, 129.
 
