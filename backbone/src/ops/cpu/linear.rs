@@ -12,9 +12,9 @@ use super::buffer::{Shared, with_scratch, zeroed};
 use super::matmul::{Matrix, Write, multiply};
 use super::tiles::{pieces, tiles};
 
-// Every block packs its factors anew, a long one least for what it computes.
-// `cargo bench -p cvx-backbone --bench linear`, 1024 rows of 12,544 to 1024, two threads, 2026-11-28: gradients take 300 ms
-// in blocks of 1024 x 128, 308 in 1024 x 64, 349 in 256 x 128, 370 in 256 x 256; forward 122, 124, 136, 129.
+// Every block packs its factors anew, a long one least for what it computes. `cargo bench -p cvx-backbone --bench linear`
+// with other constants, 1024 rows of 12,544 to 1024, two threads, 2026-11-28: gradients take 300 ms in blocks of 1024 x 128,
+// 308 in 1024 x 64, 349 in 256 x 128, 370 in 256 x 256; forward 122, 124, 136, 129.
 
 /// Rows of a block at most.
 const BLOCK_ROWS: usize = 1024;
@@ -22,7 +22,7 @@ const BLOCK_ROWS: usize = 1024;
 /// Columns of a block at most: few, so that there are blocks for many threads.
 const BLOCK_COLUMNS: usize = 64;
 
-/// Blocks that rows are cut for where there are few columns, if there are sixteen rows for each.
+/// Blocks that rows are cut into where columns alone give fewer, as long as each has sixteen rows.
 const TASKS: usize = 16;
 
 /// Sizes of a linear layer and of what it is given.
